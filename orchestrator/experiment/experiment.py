@@ -1,0 +1,113 @@
+"""The whole experiment file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.experiment.corpus import CorpusSection
+from orchestrator.experiment.features import LogMelFeatures
+from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.experiment.recipe import Recipe
+from orchestrator.experiment.section import Section
+
+Metric = Literal["macro_recall", "accuracy", "weighted_f1", "macro_f1"]
+System = Literal["teacher", "student-alone", "distilled"]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Search(Section):
+    """The ``search`` section: what is proposed and how it is scored, on validation only."""
+
+    space: str
+    """A function of ``search_spaces``, by file name."""
+    trials: Annotated[int, Field(ge=1)] = 40
+    metric: Metric = "macro_recall"
+    protocol: ProtocolSection | None = None
+    """Folds of the search, usually cheaper than the evaluation's; default: the same."""
+    seeds: Seeds = (0,)
+    """Training seeds of each fold, averaged inside the fold."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the sampler."""
+
+
+class Evaluate(Section):
+    """The ``evaluate`` section: the sealed measurement."""
+
+    seeds: Seeds = (0, 1, 2)
+    selection: Literal["fixed", "same-corpus"] = "fixed"
+    """How the recipe came about: as written, or as the best trial of this experiment's sweep."""
+    systems: Annotated[tuple[System, ...], Field(min_length=1)] = (
+        "teacher",
+        "student-alone",
+        "distilled",
+    )
+    """``student-alone`` is the same student and update budget with cross-entropy only."""
+
+
+class TrialResources(Section):
+    """What one fold run holds while it runs."""
+
+    cpus: Annotated[int, Field(ge=1)] = 1
+    """Threads of a fold run; one of its inputs, since sums depend on it."""
+    gpus: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class Resources(Section):
+    """The ``resources`` section."""
+
+    trial: TrialResources = TrialResources()
+    concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Fold runs at once; default: as many as the cluster holds."""
+    teacher_workers: Annotated[int, Field(ge=1)] = 1
+    """More than one trains the fold's teacher under Ray Train."""
+    student_workers: Annotated[int, Field(ge=1)] = 1
+
+
+class Tracking(Section):
+    """The ``tracking`` section."""
+
+    uri: str = "sqlite:///understudy.db"
+    """MLflow tracking URI."""
+
+
+class Experiment(Section):
+    """An experiment file, validated. Defaults live here and nowhere else."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    corpora: Annotated[tuple[CorpusSection, ...], Field(min_length=1)]
+    protocol: ProtocolSection
+    features: LogMelFeatures = LogMelFeatures()
+    recipe: Recipe
+    search: Search | None = None
+    evaluate: Evaluate = Evaluate()
+    resources: Resources = Resources()
+    store: str = "./understudy-store"
+    tracking: Tracking = Tracking()
+    variants: dict[str, dict[str, Any]] = {}
+    """Named sets of overrides (``paper: {recipe.student.dim: 256}``), applied by ``--variant``."""
+    variant: str | None = None
+    """The variant that was applied; set by ``--variant``, not by hand."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Experiment:
+        titles = [corpus.title for corpus in self.corpora]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"corpora: two are called {title!r}; give each its own name")
+        if self.evaluate.selection == "same-corpus" and self.search is None:
+            raise ValueError(
+                "evaluate.selection is 'same-corpus' but there is no search section; "
+                "add one or use selection: fixed"
+            )
+        student = self.recipe.student
+        patch = getattr(student, "patch_bins", None)
+        if patch is not None and self.features.bins % patch:
+            raise ValueError(
+                f"recipe.student.patch_bins {patch} does not divide features.bins "
+                f"{self.features.bins}"
+            )
+        return self
