@@ -42,6 +42,10 @@ class TrainingError(UnderstudyError):
     """A fold run failed; the message says at which step and why."""
 
 
+class ClusterError(UnderstudyError):
+    """A Ray cluster does not answer, or refuses or loses a job."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause suggesting the known name closest to ``name``, or listing the known names.
 

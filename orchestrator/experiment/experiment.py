@@ -45,6 +45,8 @@ class Evaluate(Section):
         "distilled",
     )
     """``student-alone`` is the same student and update budget with cross-entropy only."""
+    folds: tuple[str, ...] = ()
+    """Names of the folds to evaluate (``speaker=03``), for a quick look; default: all."""
 
 
 class TrialResources(Section):

@@ -1,0 +1,1 @@
+"""What a student learns from a teacher: objectives and temperatures, one idea a file."""

@@ -1,0 +1,129 @@
+"""Terms of the student's loss, one value an utterance.
+
+The caller sums over utterances and divides by the size of the global batch, so that any split of a
+batch over workers gives the same loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.distillation.alignment import align_tokens
+
+__all__ = [
+    "FeatureProjection",
+    "align_tokens",
+    "cross_entropy",
+    "distillation",
+    "feature_map_l1",
+    "inverse_frequency",
+]
+
+
+
+def inverse_frequency(counts: Sequence[int]) -> Tensor:
+    """Class weights in proportion to 1 / count, with mean one over the classes that occur.
+
+    Args:
+        counts: training utterances of each class; a class without any gets weight 0.
+
+    Returns:
+        (classes,) float32.
+
+    Raises:
+        ValueError: a count is negative or all are zero.
+
+    >>> inverse_frequency([30, 10]).tolist()
+    [0.5, 1.5]
+    """
+    if min(counts, default=0) < 0 or not any(counts):
+        raise ValueError(f"counts must not be negative, and not all zero (got {list(counts)})")
+    weights = torch.tensor([1.0 / count if count else 0.0 for count in counts], dtype=torch.float64)
+    occurring = int((weights > 0).sum())
+    return (weights * occurring / weights.sum()).float()
+
+
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy to the labels, times the weight of the label's class.
+
+    Smoothing puts ``label_smoothing / classes`` on every class. Unlike torch's, the weight is that
+    of the true class for the whole smoothed target, so a weighted utterance is only scaled.
+
+    Args:
+        logits: (batch, classes).
+        labels: (batch,) int64.
+        class_weights: (classes,); default all one.
+        label_smoothing: share of the target spread over all classes; default 0.
+
+    Returns:
+        (batch,) losses.
+    """
+    losses = F.cross_entropy(
+        logits.float(), labels, reduction="none", label_smoothing=label_smoothing
+    )
+    return losses if class_weights is None else losses * class_weights[labels]
+
+
+def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """Temperature-scaled divergence from the teacher (Hinton et al. 2015, section 2).
+
+    ``T^2 KL(softmax(teacher / T) || softmax(student / T))``: the factor keeps gradients of the same
+    size at every temperature.
+
+    Args:
+        student_logits: (batch, classes).
+        teacher_logits: (batch, classes); no gradient flows into them.
+        temperature: T, above 0.
+
+    Returns:
+        (batch,) losses.
+    """
+    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True)
+    return divergence.sum(dim=-1) * temperature**2
+
+
+def feature_map_l1(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of features (Kim & Lee 2024, overall process, stages b and c).
+
+    That the mean is taken over all features of the compared map is inferred.
+
+    Args:
+        student: (batch, dim), or (batch, tokens, dim).
+        teacher: the same shape; no gradient flows into it.
+        mask: (batch, tokens) bool, real tokens; needed for the three-dimensional form only, where
+            each utterance averages over its own real tokens; default all are real.
+
+    Returns:
+        (batch,) losses.
+    """
+    difference = (student.float() - teacher.detach().float()).abs().mean(dim=-1)
+    if difference.ndim == 1:
+        return difference
+    if mask is None:
+        return difference.mean(dim=-1)
+    real = mask.to(difference.dtype)
+    return (difference * real).sum(dim=-1) / real.sum(dim=-1).clamp_min(1.0)
+
+
+class FeatureProjection(nn.Linear):
+    """Maps the student's features to the teacher's width; trained with the student, then dropped.
+
+    Args:
+        student_dim: width of the student's features.
+        teacher_dim: width of the teacher's.
+    """
+
+    def __init__(self, student_dim: int, teacher_dim: int) -> None:
+        super().__init__(student_dim, teacher_dim)

@@ -1,0 +1,296 @@
+"""Frozen speech encoders from a local ``transformers`` folder: Whisper and the wav2vec 2.0 family."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.layer_mix import LayerMixHead, MixOutput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PretrainedConfig, PreTrainedModel
+
+__all__ = [
+    "LayerMixHead",
+    "MixOutput",
+    "NotAnEncoderError",
+    "SpeechEncoder",
+    "load_encoder",
+    "weights_hash",
+]
+
+WAVEFORM_MODELS = (
+    "wav2vec2",
+    "hubert",
+    "wavlm",
+    "data2vec-audio",
+    "unispeech",
+    "unispeech-sat",
+    "wav2vec2-conformer",
+)
+"""``model_type`` of encoders that listen to the waveform through strided convolutions."""
+NOT_NEEDED = ("masked_spec_embed",)
+"""Weights that only pre-training uses; many published checkpoints lack them."""
+
+
+class NotAnEncoderError(ValueError):
+    """A folder is no speech encoder that can be loaded; the message says what is missing."""
+
+
+class SpeechEncoder:
+    """A frozen encoder in float32 evaluation mode. Made by ``load_encoder``.
+
+    Each utterance is encoded by itself, so that its numbers depend on nothing else.
+    """
+
+    sample_rate: int
+    """Hz of the waveforms that it expects."""
+    layers: int
+    """Hidden states it gives: the input of the first block, then the output of each block."""
+    width: int
+    """Features of a hidden state."""
+    seconds_per_frame: float
+    """Time from one frame to the next."""
+
+    def __init__(self, model: PreTrainedModel, extractor: Any, *, device: str) -> None:
+        self._model = model.eval().requires_grad_(False).to(torch.device(device))
+        self._extractor = extractor
+        self._device = device
+        self.sample_rate = int(extractor.sampling_rate)
+        self.layers = int(model.config.num_hidden_layers) + 1
+        self.width = int(model.config.hidden_size)
+
+    def hidden_states(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Tensor]:
+        """Encode waveforms.
+
+        Args:
+            waveforms: each (samples,) float32 mono at ``sample_rate``.
+
+        Returns:
+            For each, (layers, frames, width) float32 on the encoder's device, trimmed to the
+            utterance's real length, at least one frame.
+
+        Raises:
+            ValueError: a waveform is empty or not one-dimensional.
+        """
+        for index, waveform in enumerate(waveforms):
+            if waveform.ndim != 1 or not len(waveform):
+                raise ValueError(
+                    f"waveform {index} has shape {waveform.shape}; "
+                    "an encoder takes (samples,) with at least one sample"
+                )
+        with torch.no_grad():
+            return [self._encode(np.asarray(waveform, dtype=np.float32)) for waveform in waveforms]
+
+    def _encode(self, waveform: NDArray[np.float32]) -> Tensor:
+        raise NotImplementedError
+
+    def _run(self, heard: Tensor) -> Tensor:
+        """Hidden states (layers, frames, width) of one input of the model (1, ...)."""
+        states = self._model(heard.to(self._device), output_hidden_states=True).hidden_states
+        return torch.cat(tuple(states))
+
+
+class WaveformEncoder(SpeechEncoder):
+    """wav2vec 2.0 and its relatives: strided convolutions over the waveform, then a transformer."""
+
+    def __init__(self, model: PreTrainedModel, extractor: Any, *, device: str) -> None:
+        super().__init__(model, extractor, device=device)
+        kernels, strides = model.config.conv_kernel, model.config.conv_stride
+        self.seconds_per_frame = math.prod(strides) / self.sample_rate
+        # Samples that one frame is made of, from the last convolution back to the first.
+        samples = 1
+        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+            samples = (samples - 1) * stride + kernel
+        self._least_samples = samples
+
+    def _encode(self, waveform: NDArray[np.float32]) -> Tensor:
+        short = self._least_samples - len(waveform)
+        if short > 0:
+            waveform = np.pad(waveform, (0, short))
+        inputs = self._extractor(
+            waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding=False
+        )
+        return self._run(inputs["input_values"])
+
+
+class WhisperFrames(SpeechEncoder):
+    """Whisper's encoder, which was trained on windows of 30 s filled up with silence.
+
+    A longer utterance is cut into the fewest windows of equal length. Only frames that begin within
+    the utterance are kept.
+    """
+
+    def __init__(self, model: PreTrainedModel, extractor: Any, *, device: str) -> None:
+        super().__init__(model, extractor, device=device)
+        # Dither is noise: the same utterance would not give the same numbers twice.
+        extractor.dither = 0.0
+        # The second convolution of the encoder halves the spectrogram's rate.
+        self._frame_samples = 2 * int(extractor.hop_length)
+        self._window_samples = int(model.config.max_source_positions) * self._frame_samples
+        self.seconds_per_frame = self._frame_samples / self.sample_rate
+
+    def _encode(self, waveform: NDArray[np.float32]) -> Tensor:
+        frames = math.ceil(len(waveform) / self._frame_samples)
+        windows = math.ceil(len(waveform) / self._window_samples)
+        step = math.ceil(frames / windows)
+        pieces = []
+        for start in range(0, frames, step):
+            piece = waveform[start * self._frame_samples : (start + step) * self._frame_samples]
+            inputs = self._extractor(
+                piece,
+                sampling_rate=self.sample_rate,
+                return_tensors="pt",
+                padding="max_length",
+                max_length=self._window_samples,
+            )
+            pieces.append(self._run(inputs["input_features"])[:, : min(step, frames - start)])
+        return torch.cat(pieces, dim=1)
+
+
+def load_encoder(root: str | Path, *, device: str = "cpu") -> SpeechEncoder:
+    """Load a speech encoder from a folder; nothing is fetched and no code of the folder is run.
+
+    Whisper checkpoints may hold the encoder alone or the whole model; wav2vec 2.0, HuBERT, WavLM,
+    data2vec-audio, UniSpeech, UniSpeech-SAT and wav2vec2-conformer checkpoints may carry heads,
+    which are left out. Weights are read from safetensors, else with ``weights_only``.
+
+    Args:
+        root: folder with ``config.json``, ``preprocessor_config.json`` and the weights.
+        device: where it runs, as torch names it; default ``cpu``.
+
+    Raises:
+        NotAnEncoderError: the folder or one of its files is missing or damaged, the model is of
+            another kind, or the weights do not fill the encoder.
+    """
+    root = Path(root)
+    kind = _model_type(root)
+    import transformers
+    from transformers.utils import logging
+
+    # Whisper's decoder and heads are left out on purpose: no report of unused weights.
+    verbosity = logging.get_verbosity()
+    progress = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(root, local_files_only=True)
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(root, local_files_only=True)
+        if kind == "whisper":
+            return WhisperFrames(_load_whisper(root, config), extractor, device=device)
+        model, missing = _load(transformers.AutoModel, root, config)
+        _refuse_missing(root, missing)
+        return WaveformEncoder(model, extractor, device=device)
+    except NotAnEncoderError:
+        raise
+    except Exception as error:
+        # transformers, safetensors and torch raise a dozen kinds for damaged files.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise NotAnEncoderError(f"{root}: cannot be loaded as a {kind} encoder: {reason[0]}") from (
+            error
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+        if progress:
+            logging.enable_progress_bar()
+
+
+def weights_hash(root: str | Path) -> str:
+    """Hash (sha256, hex) what the numbers of an encoder depend on: weights, config, preprocessor.
+
+    Args:
+        root: the encoder's folder.
+
+    Raises:
+        NotAnEncoderError: as ``load_encoder``, for what can be seen without loading.
+    """
+    root = Path(root)
+    _model_type(root)
+    total = hashlib.sha256()
+    for path in (root / "config.json", root / "preprocessor_config.json", *_weight_files(root)):
+        total.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _model_type(root: Path) -> str:
+    """Check the folder's files and return the kind of model it says it is."""
+    if not root.is_dir():
+        raise NotAnEncoderError(f"{root}: there is no such folder")
+    for name in ("config.json", "preprocessor_config.json"):
+        if not (root / name).is_file():
+            raise NotAnEncoderError(
+                f"{root}: holds no {name}; give a folder as save_pretrained writes it, "
+                "with config.json, preprocessor_config.json and the weights"
+            )
+    try:
+        config = json.loads((root / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotAnEncoderError(f"{root / 'config.json'}: is not JSON ({error})") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "whisper" and kind not in WAVEFORM_MODELS:
+        known = ", ".join(("whisper", *WAVEFORM_MODELS))
+        raise NotAnEncoderError(
+            f"{root / 'config.json'}: model_type is {kind!r}, which is no speech encoder known here "
+            f"(known: {known})"
+        )
+    if not _weight_files(root):
+        raise NotAnEncoderError(
+            f"{root}: holds no weights (model.safetensors or pytorch_model.bin)"
+        )
+    return str(kind)
+
+
+def _weight_files(root: Path) -> list[Path]:
+    """The weight files that ``from_pretrained`` reads: safetensors where there are any."""
+    return sorted(root.glob("model*.safetensors")) or sorted(root.glob("pytorch_model*.bin"))
+
+
+def _load(
+    cls: Any, root: Path, config: PretrainedConfig
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load a model in float32 and list the weights that the folder did not fill."""
+    model, info = cls.from_pretrained(
+        root,
+        config=config,
+        local_files_only=True,
+        weights_only=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    return model, sorted(info["missing_keys"])
+
+
+def _load_whisper(root: Path, config: PretrainedConfig) -> PreTrainedModel:
+    """Load the encoder of a checkpoint that holds the encoder alone or more than it."""
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperModel
+
+    alone = "WhisperEncoder" in (config.architectures or ())
+    if alone:
+        encoder, missing = _load(WhisperEncoder, root, config)
+    else:
+        whole, missing = _load(WhisperModel, root, config)
+        encoder = whole.encoder
+        missing = [name for name in missing if name.startswith("encoder.")]
+    _refuse_missing(root, missing)
+    return encoder
+
+
+def _refuse_missing(root: Path, missing: Sequence[str]) -> None:
+    """Raise if weights that matter were left at random."""
+    lacking = [name for name in missing if not name.endswith(NOT_NEEDED)]
+    if lacking:
+        raise NotAnEncoderError(
+            f"{root}: the weights lack {len(lacking)} of the encoder's tensors, "
+            f"such as {lacking[0]!r}"
+        )

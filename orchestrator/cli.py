@@ -1,0 +1,350 @@
+"""The command line: one thin function a command. Exit codes: 0 ok, 1 failed, 2 bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.errors import UnderstudyError
+
+app = typer.Typer(
+    name="understudy",
+    help="Train small speech-emotion models to stand in for large ones, and search for how.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+corpora_app = typer.Typer(help="The corpora that Understudy reads.", no_args_is_help=True)
+experiments_app = typer.Typer(help="The experiment files it ships.", no_args_is_help=True)
+app.add_typer(corpora_app, name="corpora")
+app.add_typer(experiments_app, name="experiments")
+
+File = Annotated[Path, typer.Argument(help="The experiment file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes to the file, such as recipe.training.epochs=20."),
+]
+Variant = Annotated[str | None, typer.Option(help="A named set of overrides in the file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+BestOf = Annotated[
+    str | None, typer.Option("--best-of", help="Take the recipe of this sweep's best trial.")
+]
+
+state = {"debug": False}
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of every command."""
+    state["debug"] = debug
+    if version:
+        from orchestrator import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _console(*, as_json: bool) -> Console:
+    """Where people read: standard error when standard output is for a machine."""
+    return Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=1, sort_keys=True, default=str))
+
+
+@app.command()
+def sweep(
+    file: File, overrides: Overrides = None, variant: Variant = None, as_json: Json = False
+) -> None:
+    """Search for the recipe that does best on validation; run again to go on.
+
+    Example: `understudy sweep experiments/demo.yaml search.trials=12`
+    """
+    from orchestrator.experiment import load_experiment
+    from orchestrator.sweep.sweep import run_sweep
+
+    experiment = load_experiment(file, overrides=overrides or (), variant=variant)
+    console = _console(as_json=as_json)
+    outcome = run_sweep(experiment, console=console)
+    summary = outcome.summary
+    if as_json:
+        _print_json(dataclasses.asdict(outcome) | {"finished": outcome.finished})
+    else:
+        _show_sweep(console, experiment.name, summary)
+        console.print(
+            f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store."
+        )
+        _show_pending(console, outcome.pending)
+        console.print(f"Next: understudy evaluate {file} --best-of {experiment.name}")
+    if not outcome.finished:
+        console.print("The sweep is not finished; the same command goes on from here.")
+        raise typer.Exit(1)
+    if not summary.complete:
+        console.print("No trial is complete: every one failed.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    file: File,
+    overrides: Overrides = None,
+    best_of: BestOf = None,
+    variant: Variant = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a recipe on every fold and seed, test unsealed once; run again to go on.
+
+    Example: `understudy evaluate experiments/demo.yaml --best-of demo`
+    """
+    from orchestrator.evaluation.evaluate import run_evaluation
+    from orchestrator.evaluation.report import render
+    from orchestrator.experiment import load_experiment
+    from orchestrator.sweep.sweep import best_of as best_recipe
+
+    experiment = load_experiment(file, overrides=overrides or (), variant=variant)
+    if best_of is None and experiment.evaluate.selection == "same-corpus":
+        best_of = experiment.name
+    if best_of is not None:
+        experiment = best_recipe(experiment, name=best_of)
+    console = _console(as_json=as_json)
+    outcome = run_evaluation(experiment, console=console)
+    if as_json:
+        _print_json(outcome.result)
+        return
+    for part in render(outcome.result):
+        console.print(part)
+    console.print(
+        f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store."
+    )
+    console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
+    _show_pending(console, outcome.pending)
+    console.print(f"Dashboard: understudy dashboard {file}")
+
+
+@app.command()
+def report(
+    file: File,
+    overrides: Overrides = None,
+    variant: Variant = None,
+    plots: Annotated[Path | None, typer.Option(help="Write the plots into this folder.")] = None,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the tables of a sweep and an evaluation; works while a sweep runs.
+
+    Example: `understudy report experiments/demo.yaml --plots plots/`
+    """
+    from orchestrator.evaluation.report import markdown as as_markdown
+    from orchestrator.evaluation.report import plot, render
+    from orchestrator.evaluation.stored import stored_result, stored_sweep
+    from orchestrator.experiment import load_experiment
+
+    experiment = load_experiment(file, overrides=overrides or (), variant=variant)
+    result, searched = stored_result(experiment), stored_sweep(experiment)
+    console = _console(as_json=as_json)
+    if as_json:
+        _print_json({"evaluation": result, "sweep": searched})
+    elif markdown and result is not None:
+        typer.echo(as_markdown(result))
+    else:
+        for part in render(result, searched):
+            console.print(part)
+    if result is None and searched is None:
+        console.print(
+            f"Nothing has run yet for {experiment.name}: "
+            f"use understudy sweep {file} or understudy evaluate {file}."
+        )
+        raise typer.Exit(1)
+    if plots is not None and result is not None:
+        for path in plot(result, plots):
+            console.print(f"wrote {path}")
+
+
+@app.command()
+def dashboard(
+    file: Annotated[Path | None, typer.Argument(help="The experiment file (YAML).")] = None,
+    uri: Annotated[str | None, typer.Option(help="MLflow tracking URI instead.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Serve MLflow on an experiment's tracking store, for this machine only unless told otherwise.
+
+    Example: `understudy dashboard experiments/demo.yaml --port 5000`
+    """
+    from orchestrator.experiment import load_experiment
+    from orchestrator.experiment.experiment import Tracking
+    from orchestrator.tracking.dashboard import run_dashboard
+
+    if uri is None:
+        uri = Tracking().uri if file is None else load_experiment(file).tracking.uri
+    _console(as_json=False).print(f"Dashboard: http://{host}:{port} (Ctrl-C ends it)")
+    raise typer.Exit(run_dashboard(uri, host, port))
+
+
+@app.command()
+def submit(
+    file: File,
+    overrides: Overrides = None,
+    address: Annotated[str, typer.Option(help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
+    command: Annotated[str, typer.Option(help="What to run there: sweep or evaluate.")] = "evaluate",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the logs to the end.")] = False,
+) -> None:
+    """Run an experiment on a Ray cluster whose nodes have this environment.
+
+    Example: `understudy submit experiments/demo.yaml --address http://head:8265 --wait`
+    """
+    from orchestrator.cluster import submit as submit_job
+
+    raise typer.Exit(
+        submit_job(
+            file,
+            address=address,
+            overrides=overrides or (),
+            wait=wait,
+            command=command,
+            console=_console(as_json=False),
+        )
+    )
+
+
+@corpora_app.command("list")
+def corpora_list(as_json: Json = False) -> None:
+    """Which corpora there are, and how to obtain each.
+
+    Example: `understudy corpora list`
+    """
+    from orchestrator.corpora import CORPUS_KINDS
+
+    if as_json:
+        _print_json(CORPUS_KINDS)
+        return
+    table = Table("kind", "what it is")
+    for kind, text in CORPUS_KINDS.items():
+        table.add_row(kind, text)
+    _console(as_json=False).print(table)
+
+
+@corpora_app.command("check")
+def corpora_check(
+    kind: Annotated[str, typer.Argument(help="A kind from `understudy corpora list`.")],
+    root: Annotated[str | None, typer.Argument(help="Its folder, or the table's file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read a corpus and say what is in it and what is wrong with it.
+
+    Example: `understudy corpora check emodb /data/emodb`
+    """
+    from orchestrator.corpora import check_corpus, corpus_section
+
+    found = check_corpus(corpus_section(kind, root))
+    if as_json:
+        _print_json(dataclasses.asdict(found))
+    else:
+        _show_corpus(_console(as_json=False), found)
+    if found.problems:
+        raise typer.Exit(2)
+
+
+@experiments_app.command("list")
+def experiments_list(as_json: Json = False) -> None:
+    """The shipped experiments.
+
+    Example: `understudy experiments list`
+    """
+    from orchestrator.experiment.shipped import list_experiments
+
+    found = list_experiments()
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("name", "what it does")
+    for name, text in found.items():
+        table.add_row(name, text)
+    _console(as_json=False).print(table)
+
+
+@experiments_app.command("show")
+def experiments_show(name: str) -> None:
+    """Print a shipped experiment file.
+
+    Example: `understudy experiments show demo`
+    """
+    from orchestrator.experiment.shipped import show_experiment
+
+    typer.echo(show_experiment(name), nl=False)
+
+
+@experiments_app.command("copy")
+def experiments_copy(
+    name: str,
+    target: Annotated[Path, typer.Argument(help="The new file, or a folder.")],
+    force: Annotated[bool, typer.Option(help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Copy a shipped experiment file, to change it.
+
+    Example: `understudy experiments copy demo mine.yaml`
+    """
+    from orchestrator.experiment.shipped import copy_experiment
+
+    _console(as_json=False).print(f"wrote {copy_experiment(name, target, force=force)}")
+
+
+def _show_sweep(console: Console, name: str, summary: Any) -> None:
+    from orchestrator.evaluation.report import render
+    from orchestrator.evaluation.stored import sweep_facts
+
+    for part in render(None, sweep_facts(summary)):
+        console.print(part)
+
+
+def _show_pending(console: Console, pending: int) -> None:
+    if pending:
+        console.print(
+            f"MLflow has not taken {pending} journal segments yet; they are kept in the store, "
+            "and the same command sends them."
+        )
+
+
+def _show_corpus(console: Console, found: Any) -> None:
+    console.print(
+        f"{found.name} ({found.kind}) in {found.place}: {found.utterances} utterances, "
+        f"{found.seconds / 60:.1f} minutes, fingerprint {found.fingerprint[:16]}"
+    )
+    for title in ("speakers", "sessions", "emotions", "not_used"):
+        counts = getattr(found, title)
+        if counts:
+            listed = ", ".join(f"{key or '(none)'} {count}" for key, count in counts.items())
+            console.print(f"{title.replace('_', ' ')}: {listed}", highlight=False)
+    for line in found.differences:
+        console.print(f"differs: {line}", style="yellow", markup=False)
+    for line in found.problems:
+        console.print(f"problem: {line}", style="red", markup=False)
+
+
+def main() -> None:
+    """Entry point: an error of ours is one paragraph and its exit code, never a traceback."""
+    try:
+        app()
+    except UnderstudyError as error:
+        if state["debug"]:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"understudy: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

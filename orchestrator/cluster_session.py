@@ -1,0 +1,90 @@
+"""The Ray session that sweep and evaluate compute on: joined if there is one, started otherwise."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from orchestrator.errors import UnderstudyError
+from orchestrator.experiment.experiment import Resources
+from orchestrator.preparation import Build, RunShards
+from orchestrator.progress import Progress
+
+
+class ResourceError(UnderstudyError):
+    """The cluster cannot hold even one fold run."""
+
+
+def connect(resources: Resources) -> None:
+    """Join the cluster that ``RAY_ADDRESS`` names, or start Ray on this machine.
+
+    Ray Train asks the dashboard's State API about its workers, so a session that trains on several
+    workers starts with the dashboard; one that does not starts faster without.
+    """
+    if ray.is_initialized():
+        return
+    # Tune would log every trial a second time, and move workers away from relative paths
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if "RAY_ADDRESS" not in os.environ:
+        several = resources.teacher_workers > 1 or resources.student_workers > 1
+        options |= {"include_dashboard": several}
+    ray.init(**options)
+
+
+def fold_runs_at_once(resources: Resources) -> int:
+    """How many fold runs the cluster holds, or as many as ``resources.concurrent`` says.
+
+    Raises:
+        ResourceError: not even one fits; says what is asked and what there is.
+    """
+    have = ray.cluster_resources()
+    trial = resources.trial
+    fits = [have.get("CPU", 0.0) / trial.cpus]
+    if trial.gpus:
+        fits.append(have.get("GPU", 0.0) / trial.gpus)
+    most = math.floor(min(fits))
+    if most < 1:
+        raise ResourceError(
+            f"a fold run asks for {trial.cpus} CPUs and {trial.gpus:g} GPUs "
+            f"(resources.trial), but the cluster has {have.get('CPU', 0):g} CPUs and "
+            f"{have.get('GPU', 0):g} GPUs; lower resources.trial or add nodes"
+        )
+    return most if resources.concurrent is None else min(most, resources.concurrent)
+
+
+def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
+    """Feature and encoder shards as Ray tasks, one CPU each, counted as they finish."""
+
+    def run(stage: str, shards: Sequence[Build]) -> None:
+        progress.enter(stage, fold_runs=len(shards))
+        remote = ray.remote(num_cpus=1, num_gpus=resources.trial.gpus, max_retries=2)(_build)
+        waiting = [remote.remote(shard) for shard in shards]
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            try:
+                progress.fold_run(reused=ray.get(done[0]))
+            except ray.exceptions.RayTaskError as error:
+                for other in waiting:
+                    ray.cancel(other)
+                raise plain_error(error) from None
+
+    return run
+
+
+def _build(shard: Build) -> bool:
+    return shard()
+
+
+def plain_error(error: ray.exceptions.RayTaskError) -> BaseException:
+    """The error as it was raised on the worker, if it is one a user should read."""
+    cause = error.cause
+    return cause if isinstance(cause, UnderstudyError) else error

@@ -1,0 +1,293 @@
+"""What a frozen speech encoder makes of a corpus: computed once, pooled, and by frame if wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.canonical import JSON, digest
+from orchestrator.errors import PretrainedError
+from orchestrator.experiment.recipe import PretrainedTeacher
+from orchestrator.packing import (
+    FRAMES,
+    ArrayWriter,
+    Handle,
+    merged,
+    one_thread,
+    open_array,
+    read_index,
+    shards_of,
+    utterance_inputs,
+    write_index,
+)
+from orchestrator.store import Artifact, Store, environment_inputs
+
+if TYPE_CHECKING:
+    from models.pretrained import SpeechEncoder
+    from orchestrator.corpora import Corpus
+
+Pooled = NDArray[np.float32]
+HalfFrames = NDArray[np.float16]
+
+_POOLED, _FACTS = "pooled.npy", "facts.json"
+
+
+class EncoderHandle(Handle):
+    """Where an encoder's outputs for a corpus are."""
+
+
+class EncoderOutputs:
+    """An encoder's stored outputs for a corpus. Open it where it is read.
+
+    Attributes:
+        ids: of all utterances, sorted.
+        layers: the hidden states that were kept, 0 being the input of the first block.
+        width: of a hidden state; pooled vectors are twice as wide under ``statistics``.
+        seconds_per_frame: of the encoder.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._pooled: dict[str, Pooled] = {}
+        self._frames: dict[str, HalfFrames] = {}
+        facts: dict[str, Any] = {}
+        for folder in folders:
+            facts = json.loads((folder / _FACTS).read_text())
+            ids, offsets = read_index(folder)
+            pooled = open_array(folder / _POOLED)
+            self._pooled |= dict(zip(ids, pooled, strict=True))
+            if (folder / FRAMES).exists():
+                frames = open_array(folder / FRAMES)
+                for place, name in enumerate(ids):
+                    self._frames[name] = frames[offsets[place] : offsets[place + 1]]
+        self.ids: tuple[str, ...] = tuple(sorted(self._pooled))
+        self.layers: tuple[int, ...] = tuple(facts["layers"])
+        self.width: int = facts["width"]
+        self.seconds_per_frame: float = facts["seconds_per_frame"]
+
+    @classmethod
+    def open(cls, store: Store, handle: EncoderHandle) -> Self:
+        """Open the outputs of ``handle``.
+
+        Raises:
+            StoreError: a shard is not (or no longer) in the store.
+        """
+        return cls([store.get("encoder", key).path for key in handle.keys])
+
+    def pooled(self, ids: Sequence[str]) -> Pooled:
+        """Vectors pooled over time, ``(n, layers, width)``, or ``2 * width`` for statistics.
+
+        Raises:
+            KeyError: an id is not among the outputs.
+        """
+        return np.stack([self._pooled[name] for name in ids])
+
+    def frames(self, ids: Sequence[str]) -> list[HalfFrames]:
+        """Half-precision frames ``(frames, layers, width)`` of each of ``ids``: views, no copies.
+
+        Raises:
+            KeyError: an id is not among the outputs.
+            ValueError: frames were not kept (``teacher.frames`` was false).
+        """
+        if not self._frames:
+            msg = "the encoder's frames were not kept; set recipe.teacher.frames to true"
+            raise ValueError(msg)
+        return [self._frames[name] for name in ids]
+
+
+@dataclass(frozen=True)
+class EncoderShard:
+    """One part of a corpus that is encoded together; picklable, callable anywhere."""
+
+    part: Corpus
+    teacher: PretrainedTeacher
+    store: Store
+    device: str
+    weights: str
+    """Hash of the encoder's weights and configuration."""
+
+    @property
+    def encoding(self) -> dict[str, JSON]:
+        """What is done to every utterance: all inputs but the utterances."""
+        return merged(
+            {
+                "encoder": self.weights,
+                "layers": self.teacher.layers,
+                "pooling": self.teacher.pooling,
+                "threads": 1,
+                "dtype": "float32",
+            },
+            environment_inputs(self.device),
+        )
+
+    @property
+    def inputs(self) -> dict[str, JSON]:
+        """What the store's key is made of."""
+        return merged(self.encoding, {"frames": self.teacher.frames}, utterance_inputs(self.part))
+
+    @property
+    def key(self) -> str:
+        """Key of the artifact, built or not."""
+        return self.store.key("encoder", self.inputs)
+
+    def obtain(self) -> Artifact:
+        """The shard's outputs, from the store or now.
+
+        Raises:
+            PretrainedError: the folder is no encoder, has no such layer, or its outputs are not
+                finite.
+            CorpusError: an audio file has gone.
+            StoreError: the store cannot be written.
+        """
+        return self.store.obtain("encoder", self.inputs, self._build)
+
+    def __call__(self) -> bool:
+        """Make the shard unless the store has it; whether it had."""
+        return self.obtain().reused
+
+    def _build(self, folder: Path) -> None:
+        encoder = _load(self.teacher.root, device=self.device)
+        layers = _layers(self.teacher, encoder)
+        ids = list(self.part.table["id"])
+        pooled, offsets = [], [0]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(one_thread())
+            kept = None
+            if self.teacher.frames:
+                shape = (len(layers), encoder.width)
+                kept = stack.enter_context(
+                    ArrayWriter(folder / FRAMES, shape=shape, dtype=np.float16)
+                )
+            for name in ids:
+                waveform = self.part.waveform(name, sample_rate=encoder.sample_rate)
+                # (layers, frames, width) from the encoder; time first in the store
+                states = encoder.hidden_states([waveform])[0][layers].transpose(0, 1)
+                frames: Pooled = np.ascontiguousarray(states.cpu().numpy())
+                self._check(frames, name)
+                pooled.append(pool(frames, self.teacher.pooling))
+                offsets.append(offsets[-1] + len(frames))
+                if kept is not None:
+                    kept.append(frames)
+        np.save(folder / _POOLED, np.stack(pooled))
+        write_index(folder, ids, offsets)
+        facts = {
+            "layers": layers,
+            "width": encoder.width,
+            "seconds_per_frame": encoder.seconds_per_frame,
+        }
+        (folder / _FACTS).write_text(json.dumps(facts, indent=1))
+
+    def _check(self, frames: Pooled, name: str) -> None:
+        if not np.isfinite(frames).all():
+            msg = (
+                f"recipe.teacher.root {self.teacher.root!r}: the encoder's output for utterance "
+                f"{name!r} is not finite; its weights are damaged"
+            )
+            raise PretrainedError(msg)
+        largest = float(np.abs(frames).max())
+        if self.teacher.frames and largest > np.finfo(np.float16).max:
+            msg = (
+                f"recipe.teacher.root {self.teacher.root!r}: the encoder's output for utterance "
+                f"{name!r} reaches {largest:.3g}, beyond half precision; set recipe.teacher.frames "
+                "to false, or leave the layer out of recipe.teacher.layers"
+            )
+            raise PretrainedError(msg)
+
+
+def encoder_shards(
+    corpus: Corpus, teacher: PretrainedTeacher, *, store: Store, device: str = "cpu"
+) -> tuple[EncoderShard, ...]:
+    """The parts of ``corpus``, each to be called here or on any worker.
+
+    Raises:
+        PretrainedError: ``teacher.root`` is no speech encoder.
+    """
+    weights = _weights(teacher.root)
+    return tuple(
+        EncoderShard(part, teacher, store, device, weights=weights) for part in shards_of(corpus)
+    )
+
+
+def encoder_handle(
+    corpus: Corpus, teacher: PretrainedTeacher, *, store: Store, device: str = "cpu"
+) -> EncoderHandle:
+    """Where the outputs for ``corpus`` are, once all its shards have been made.
+
+    Raises:
+        PretrainedError: ``teacher.root`` is no speech encoder.
+    """
+    shards = encoder_shards(corpus, teacher, store=store, device=device)
+    return EncoderHandle(
+        keys=tuple(shard.key for shard in shards), identity=digest(shards[0].encoding)
+    )
+
+
+def encode_corpus(
+    corpus: Corpus,
+    teacher: PretrainedTeacher,
+    *,
+    store: Store,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> EncoderHandle:
+    """Make every shard in this process, calling ``progress(shards done, shards)`` after each."""
+    shards = encoder_shards(corpus, teacher, store=store, device=device)
+    for done, shard in enumerate(shards, start=1):
+        shard()
+        if progress is not None:
+            progress(done, len(shards))
+    return encoder_handle(corpus, teacher, store=store, device=device)
+
+
+def pool(frames: Pooled, pooling: Literal["mean", "statistics"]) -> Pooled:
+    """Pool ``(frames, layers, width)`` over time to ``(layers, width)``.
+
+    ``statistics`` appends the population's standard deviation: ``(layers, 2 * width)``.
+    """
+    parts = [frames.mean(axis=0, dtype=np.float64)]
+    if pooling == "statistics":
+        parts.append(frames.std(axis=0, dtype=np.float64))
+    pooled: Pooled = np.concatenate(parts, axis=-1).astype(np.float32)
+    return pooled
+
+
+def _weights(root: str) -> str:
+    from models.pretrained import NotAnEncoderError, weights_hash
+
+    try:
+        return weights_hash(root)
+    except (NotAnEncoderError, OSError) as error:
+        raise _no_encoder(root, error) from error
+
+
+def _load(root: str, *, device: str) -> SpeechEncoder:
+    from models.pretrained import NotAnEncoderError, load_encoder
+
+    try:
+        return load_encoder(root, device=device)
+    except (NotAnEncoderError, OSError) as error:
+        raise _no_encoder(root, error) from error
+
+
+def _no_encoder(root: str, error: Exception) -> PretrainedError:
+    return PretrainedError(f"recipe.teacher.root {root!r} is no usable speech encoder: {error}")
+
+
+def _layers(teacher: PretrainedTeacher, encoder: SpeechEncoder) -> list[int]:
+    """The hidden states to keep; those that are named must exist."""
+    if teacher.layers is None:
+        return list(range(encoder.layers))
+    beyond = [layer for layer in teacher.layers if layer >= encoder.layers]
+    if beyond or not teacher.layers:
+        msg = (
+            f"recipe.teacher.layers {list(teacher.layers)}: the encoder has hidden states 0 to "
+            f"{encoder.layers - 1}; name some of these, or none at all for all"
+        )
+        raise PretrainedError(msg)
+    return list(teacher.layers)

@@ -1,0 +1,3 @@
+"""Metrics, statistics, the sealed evaluation and its report."""
+
+from __future__ import annotations

@@ -1,0 +1,84 @@
+"""What an evaluation runs, and the one place where test labels are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.experiment import System
+from orchestrator.preparation import PlannedFold
+from orchestrator.training.fold_run import Role
+from orchestrator.training.task import FoldTask, Unlabelled
+
+
+@dataclass(frozen=True)
+class Job:
+    """One system of one fold and seed, with the utterances it is to be scored on, unlabelled."""
+
+    system: System
+    task: FoldTask
+    sealed: Unlabelled
+
+    @property
+    def role(self) -> Role:
+        """Which network of the task is trained and scored."""
+        return "teacher" if self.system == "teacher" else "student"
+
+    @property
+    def place(self) -> tuple[str | int, ...]:
+        """Its place in the run tree."""
+        return (self.system, self.task.corpus, self.task.fold, self.task.seed)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A job done: logits on the sealed utterances, not yet compared with anything."""
+
+    job: Job
+    logits: np.ndarray
+    """``(utterances, classes)``, in the order of ``job.sealed``."""
+    epoch: int
+    parameters: int
+    reused: bool
+
+
+def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[Job]:
+    """Every system of every fold and seed; teachers first, since taught students need them."""
+    recipe = experiment.recipe
+    jobs = []
+    for system in ("teacher", "student-alone", "distilled"):
+        if system not in experiment.evaluate.systems:
+            continue
+        if system == "teacher" and recipe.teacher is None:
+            continue
+        if system == "distilled" and not recipe.needs_teacher:
+            continue
+        for entry in planned:
+            task = entry.task
+            if system == "student-alone":
+                task = replace(task, recipe=recipe.alone(), encoder=None)
+            sealed = Unlabelled.of_table(entry.prepared.corpus.table, entry.fold.test)
+            jobs.append(Job(system=system, task=task, sealed=sealed))
+    return jobs
+
+
+@dataclass(frozen=True)
+class Unsealed:
+    """Test labels of one fold, beside what was predicted."""
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    speakers: tuple[str, ...]
+
+
+def unseal(scored: Scored, entry: PlannedFold) -> Unsealed:
+    """Look up the labels of a fold's test utterances: epoch and configuration are chosen by now."""
+    rows = entry.prepared.corpus.table.set_index("id").loc[list(scored.job.sealed.ids)]
+    number = {name: index for index, name in enumerate(entry.task.emotions)}
+    return Unsealed(
+        labels=np.asarray([number[emotion] for emotion in rows["emotion"]], dtype=np.int64),
+        predictions=scored.logits.argmax(1).astype(np.int64),
+        speakers=tuple(rows["speaker"]),
+    )

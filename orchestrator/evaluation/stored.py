@@ -1,0 +1,55 @@
+"""What an experiment has left in its store, for reports."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from orchestrator.evaluation.evaluate import result_folder
+from orchestrator.experiment import Experiment
+from orchestrator.store import Store
+from orchestrator.sweep.study import SweepSummary, load_study, study_path, summarise
+
+
+def stored_result(experiment: Experiment) -> dict[str, Any] | None:
+    """The last evaluation's ``evaluation.json``, or None."""
+    store = Store(experiment.store)
+    name = f"{result_folder(experiment)}/evaluation.json"
+    if not store.exists(name):
+        return None
+    result: dict[str, Any] = json.loads(store.read_bytes(name))
+    return result
+
+
+def stored_sweep(experiment: Experiment) -> dict[str, Any] | None:
+    """Where the experiment's sweep stands, or None; reads the study, so it may be running."""
+    store = Store(experiment.store)
+    if experiment.search is None or not study_path(experiment, store).is_file():
+        return None
+    study = load_study(experiment, store, name=experiment.name)
+    return sweep_facts(
+        summarise(study, metric=experiment.search.metric, planned=experiment.search.trials)
+    )
+
+
+def sweep_facts(summary: SweepSummary) -> dict[str, Any]:
+    """A summary as the report shows it."""
+    best = None
+    if summary.best_value is not None:
+        best = {
+            "number": summary.best_number,
+            "value": summary.best_value,
+            "overrides": dict(summary.best_overrides),
+        }
+    states = {
+        "complete": summary.complete,
+        "failed": summary.failed,
+        "running": summary.running,
+    }
+    return {
+        "experiment": summary.name,
+        "metric": summary.metric,
+        "trials": summary.planned,
+        "states": {name: count for name, count in states.items() if count},
+        "best": best,
+    }

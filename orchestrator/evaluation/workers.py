@@ -1,0 +1,113 @@
+"""Warm Ray actors that run the evaluation's fold runs, so that imports are paid once each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+
+from orchestrator.errors import UnderstudyError
+from orchestrator.evaluation.sealed import Job, Scored
+from orchestrator.experiment.experiment import Resources
+from orchestrator.recorded import recorded_run
+from orchestrator.store import Store
+from orchestrator.tracking.tree import RunTree
+from orchestrator.training.fold_run import predict
+
+RETRIES = 2
+"""Fold runs lost with their actor (a node that died) are run again so many times."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A fold run that raised; its reason is a paragraph."""
+
+    job: Job
+    reason: str
+
+
+class FoldWorker:
+    """Trains and scores one job after another."""
+
+    def __init__(self, store: Store, tree: RunTree) -> None:
+        self.store = store
+        self.tree = tree
+
+    def run(self, job: Job) -> Scored:
+        """Train (or find) the job's network and its logits on the sealed utterances."""
+        journal = self.tree.journal(*job.place)
+        outcome = recorded_run(
+            job.task,
+            store=self.store,
+            journal=journal,
+            parent=self.tree.key(job.system),
+            role=job.role,
+        )
+        predictions = predict(
+            job.task, job.sealed, store=self.store, trained=outcome.artifact, role=job.role
+        )
+        journal.flush()
+        return Scored(
+            job=job,
+            logits=np.load(predictions.path / "logits.npy"),
+            epoch=outcome.epoch,
+            parameters=outcome.parameters,
+            reused=outcome.reused,
+        )
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, store: Store, tree: RunTree, resources: Resources, at_once: int
+) -> Iterator[Scored | Failed]:
+    """Run ``jobs``, at most ``at_once`` together, and yield each as it ends, in no fixed order.
+
+    An actor that is lost, or whose job failed, is replaced: an out-of-memory or CUDA error may have
+    left it unfit.
+    """
+    several = resources.student_workers > 1 or resources.teacher_workers > 1
+    actor_class = ray.remote(
+        # with several Ray Train workers the actor only waits for them
+        num_cpus=0 if several else resources.trial.cpus,
+        num_gpus=0 if several else resources.trial.gpus,
+    )(FoldWorker)
+    queue = list(reversed(jobs))
+    lost: dict[tuple[str | int, ...], int] = {}
+    idle = [actor_class.remote(store, tree) for _ in range(min(at_once, len(jobs)))]
+    running: dict[ray.ObjectRef, tuple[Job, ray.actor.ActorHandle]] = {}
+    try:
+        while queue or running:
+            while queue and idle:
+                job, actor = queue.pop(), idle.pop()
+                running[actor.run.remote(job)] = (job, actor)
+            done, _ = ray.wait(list(running), num_returns=1)
+            job, actor = running.pop(done[0])
+            try:
+                scored: Scored = ray.get(done[0])
+            except ray.exceptions.RayTaskError as error:
+                cause = error.cause
+                known = isinstance(cause, UnderstudyError)
+                reason = str(cause) if known else f"{type(cause).__name__}: {cause}"
+                idle.append(_replaced(actor, actor_class, store, tree))
+                yield Failed(job, reason)
+            except ray.exceptions.RayActorError as error:
+                idle.append(_replaced(actor, actor_class, store, tree))
+                lost[job.place] = lost.get(job.place, 0) + 1
+                if lost[job.place] <= RETRIES:
+                    queue.append(job)
+                else:
+                    yield Failed(job, f"its worker was lost {RETRIES + 1} times ({error})")
+            else:
+                idle.append(actor)
+                yield scored
+    finally:
+        for actor in [*idle, *(actor for _, actor in running.values())]:
+            ray.kill(actor)
+
+
+def _replaced(
+    actor: ray.actor.ActorHandle, actor_class: ray.actor.ActorClass, store: Store, tree: RunTree
+) -> ray.actor.ActorHandle:
+    ray.kill(actor)
+    return actor_class.remote(store, tree)

@@ -1,0 +1,349 @@
+"""The content-addressed home of everything expensive: made once, published whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from orchestrator.canonical import JSON, digest, readable
+from orchestrator.errors import StoreError, nearest
+from orchestrator.publication import (
+    INPUTS,
+    MANIFEST,
+    LocalFiles,
+    fault,
+    locked,
+    publish,
+    seal,
+)
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+    from orchestrator.remote import Remote
+
+STAGE_VERSIONS: dict[str, int] = {
+    "features": 1,
+    "encoder": 1,
+    "teacher": 1,
+    "knowledge": 1,
+    "student": 1,
+    "predictions": 1,
+}
+"""Raised when the code of a stage gives other output for the same inputs."""
+
+_ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS = "artifacts", "building", "damaged", "locks"
+_RESERVED = frozenset({_ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS})
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished result: a local folder that nobody may change."""
+
+    path: Path
+    key: str
+    reused: bool
+    """False when this very call built it."""
+
+
+class Store:
+    """Artifacts by the hash of their inputs, and result files by name. Picklable.
+
+    Args:
+        uri: a local folder, or a URI of a filesystem that pyarrow opens (``s3://bucket/folder``).
+            Artifacts of such a store are kept in ``cache`` too, where each node builds and reads
+            them.
+        filesystem: a pyarrow filesystem to use instead of the one ``uri`` names; ``uri`` is then
+            the path inside it.
+        cache: local folder for the artifacts of a store that is not local; default: the
+            environment variable ``UNDERSTUDY_CACHE``, else ``~/.cache/understudy``.
+
+    Raises:
+        StoreError: ``uri`` names no filesystem that can be opened.
+    """
+
+    def __init__(
+        self,
+        uri: str | Path,
+        *,
+        filesystem: FileSystem | None = None,
+        cache: str | Path | None = None,
+    ) -> None:
+        self.uri = str(uri)
+        self._filesystem = filesystem
+        self._cache = None if cache is None else str(Path(cache).resolve())
+        local = None if filesystem is not None else _local_folder(self.uri)
+        if local is not None:
+            self.uri = str(local)
+        self._connect()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"uri": self.uri, "_filesystem": self._filesystem, "_cache": self._cache}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._remote: Remote | None = None
+        local = None if self._filesystem is not None else _local_folder(self.uri)
+        if local is not None:
+            self._root = local
+        else:
+            self._remote = _open_remote(self.uri, self._filesystem, shown=self.shown)
+            cache = self._cache or os.environ.get("UNDERSTUDY_CACHE") or "~/.cache/understudy"
+            self._root = Path(cache).expanduser().resolve() / digest(self.uri)[:16]
+        self._files = self._remote or LocalFiles(self._root)
+
+    @property
+    def shown(self) -> str:
+        """The URI without the credentials it may carry, for messages."""
+        return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
+
+    def key(self, stage: str, inputs: Mapping[str, JSON]) -> str:
+        """The key of what ``stage`` makes from ``inputs``: 64 hexadecimal digits.
+
+        Raises:
+            ValueError: no such stage, or an input that is not finite.
+            TypeError: an input that is not JSON.
+        """
+        return digest(_identity(stage, inputs))
+
+    def find(self, stage: str, inputs: Mapping[str, JSON]) -> Artifact | None:
+        """The artifact of ``stage`` for ``inputs`` if it is there and whole; builds nothing."""
+        return self._find(stage, self.key(stage, inputs))
+
+    def get(self, stage: str, key: str) -> Artifact:
+        """The artifact of a key that an earlier call gave.
+
+        Raises:
+            StoreError: it is not there, or damaged.
+        """
+        found = self._find(stage, key)
+        if found is None:
+            msg = (
+                f"store {self.shown!r} has no whole {stage} artifact {key[:12]}: it was removed or "
+                "damaged since it was made; run the same command again to make it anew"
+            )
+            raise StoreError(msg)
+        return found
+
+    def obtain(
+        self, stage: str, inputs: Mapping[str, JSON], build: Callable[[Path], None]
+    ) -> Artifact:
+        """The artifact of ``stage`` for ``inputs``, made by ``build`` if it is not there yet.
+
+        ``build`` receives a new empty folder and fills it. Of several processes of one machine (or
+        of machines that share the folder and its locks) that ask at once, one builds and the others
+        wait. The folder gets its final name in one step, with ``inputs.json`` and a manifest of
+        sizes and digests beside the result; a build that raises or dies leaves no artifact. An
+        artifact with missing or shortened files is moved to ``damaged/`` and made anew.
+
+        Raises:
+            StoreError: the store cannot be written.
+            Exception: whatever ``build`` raises.
+        """
+        key = self.key(stage, inputs)
+        found = self._find(stage, key)
+        if found is not None:
+            return found
+        with contextlib.ExitStack() as stack:
+            with self._writing():
+                lock = locked(self._root / _LOCKS / f"{key}.lock", purpose=f"{stage} {key[:12]}")
+                stack.enter_context(lock)
+            found = self._find(stage, key)
+            if found is not None:
+                return found
+            with self._writing():
+                self._set_aside(stage, key)
+                building = self._new_folder(key)
+            try:
+                build(building)
+                self._finish(stage, key, inputs, building)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+        return Artifact(self._folder(stage, key), key, reused=False)
+
+    def _finish(self, stage: str, key: str, inputs: Mapping[str, JSON], building: Path) -> None:
+        for name in (INPUTS, MANIFEST):
+            if (building / name).exists():
+                msg = f"the {stage} stage wrote {name}, a name that the store keeps for itself"
+                raise ValueError(msg)
+        with self._writing():
+            (building / INPUTS).write_text(readable(_identity(stage, inputs)))
+            seal(building)
+            if self._remote is not None:
+                # First, so that nothing is in the cache that the other nodes cannot have.
+                self._remote.upload(building, _remote_name(stage, key))
+            publish(building, self._folder(stage, key))
+
+    def _find(self, stage: str, key: str) -> Artifact | None:
+        folder = self._folder(stage, key)
+        with self._reading():
+            if fault(folder) is None:
+                return Artifact(folder, key, reused=True)
+        return self._fetch(stage, key) if self._remote is not None else None
+
+    def _fetch(self, stage: str, key: str) -> Artifact | None:
+        assert self._remote is not None
+        with self._reading():
+            if not self._remote.exists(f"{_remote_name(stage, key)}/{MANIFEST}"):
+                return None
+        with self._writing():
+            lock = locked(self._root / _LOCKS / f"{key}.fetch", purpose=f"{stage} {key[:12]}")
+            with lock:
+                folder = self._folder(stage, key)
+                if fault(folder) is not None:
+                    self._set_aside(stage, key)
+                    building = self._new_folder(f"{key}-fetch")
+                    try:
+                        wrong = self._remote.download(_remote_name(stage, key), building)
+                        if wrong is not None:
+                            log.warning("%s %s in %s: %s", stage, key[:12], self.shown, wrong)
+                            return None
+                        publish(building, folder)
+                    finally:
+                        shutil.rmtree(building, ignore_errors=True)
+                return Artifact(folder, key, reused=True)
+
+    def _folder(self, stage: str, key: str) -> Path:
+        return self._root / _ARTIFACTS / stage / key[:2] / key
+
+    def _new_folder(self, name: str) -> Path:
+        """An empty folder; its maker holds the lock, so what is there already is a dead one's."""
+        folder = self._root / _BUILDING / f"{name}-{os.uname().nodename}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _set_aside(self, stage: str, key: str) -> None:
+        folder = self._folder(stage, key)
+        if not folder.exists():
+            return
+        wrong = fault(folder)
+        aside = self._root / _DAMAGED / f"{stage}-{key}-{time.time_ns()}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(aside)
+        log.warning("%s %s was damaged (%s); it is now %s", stage, key[:12], wrong, aside)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write the result file ``name`` (``results/emodb/evaluation.json``) whole or not at all.
+
+        Raises:
+            StoreError: the store cannot be written.
+            ValueError: ``name`` leaves the store or lies among its artifacts.
+        """
+        with self._writing():
+            self._files.write(_checked(name), data)
+
+    def read_bytes(self, name: str) -> bytes:
+        """All bytes of the result file ``name``.
+
+        Raises:
+            StoreError: there is no such file, or it cannot be read.
+        """
+        with self._reading():
+            return self._files.read(_checked(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether the result file ``name`` has been written."""
+        with self._reading():
+            return self._files.exists(_checked(name))
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """Names of the result files under the folder ``prefix``, at any depth, sorted.
+
+        A file that is still being written is not among them; an absent folder has none.
+        """
+        with self._reading():
+            return self._files.list(_checked(prefix))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = (
+                f"store {self.shown!r} cannot be written under {self._root} ({error}); make it "
+                "writable, free some space, or name another folder with store= in the experiment"
+            )
+            raise StoreError(msg) from error
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = f"store {self.shown!r} cannot be read ({error}); check its address and rights"
+            raise StoreError(msg) from error
+
+
+def environment_inputs(device: str) -> dict[str, JSON]:
+    """What every stage that computes with torch adds to its inputs.
+
+    Args:
+        device: a torch device such as ``cpu`` or ``cuda:1``; only its kind is an input.
+    """
+    libraries = ("torch", "torchaudio", "transformers")
+    versions: dict[str, JSON] = {name: importlib.metadata.version(name) for name in libraries}
+    return {"versions": versions, "device": device.partition(":")[0]}
+
+
+def _open_remote(uri: str, filesystem: FileSystem | None, *, shown: str) -> Remote:
+    from pyarrow import fs
+
+    from orchestrator.remote import Remote
+
+    if filesystem is not None:
+        return Remote(filesystem, uri)
+    try:
+        return Remote(*fs.FileSystem.from_uri(uri))
+    except (ValueError, OSError, NotImplementedError) as error:
+        msg = (
+            f"store: {shown!r} cannot be opened ({type(error).__name__}: {error}); "
+            "give a folder or a URI such as s3://bucket/folder"
+        )
+        raise StoreError(msg) from error
+
+
+def _identity(stage: str, inputs: Mapping[str, JSON]) -> dict[str, JSON]:
+    if stage not in STAGE_VERSIONS:
+        msg = f"there is no stage {stage!r}; {nearest(stage, STAGE_VERSIONS)}"
+        raise ValueError(msg)
+    return {"stage": stage, "version": STAGE_VERSIONS[stage], "inputs": inputs}
+
+
+def _remote_name(stage: str, key: str) -> str:
+    return f"{_ARTIFACTS}/{stage}/{key}"
+
+
+def _local_folder(uri: str) -> Path | None:
+    """The folder that a path or ``file://`` URI names, None for any other URI."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
+        return None
+    return Path(uri).expanduser().resolve()
+
+
+def _checked(name: str) -> str:
+    parts = name.split("/")
+    if not name or parts[0] in _RESERVED or any(part in {"", ".", ".."} for part in parts):
+        msg = (
+            f"{name!r} cannot name a result file: it must be a relative path without '..' "
+            f"whose first folder is none of {', '.join(sorted(_RESERVED))}"
+        )
+        raise ValueError(msg)
+    return name

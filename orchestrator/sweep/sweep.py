@@ -1,0 +1,255 @@
+"""The sweep: Tune over trials, each scored on the validation of its folds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from rich.console import Console
+
+from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.loading import override_recipe
+from orchestrator.preparation import PlannedFold, plan_folds, prepare
+from orchestrator.progress import Progress
+from orchestrator.protocols import protocol_string
+from orchestrator.store import Store
+from orchestrator.sweep.searcher import StudySearcher
+from orchestrator.sweep.study import (
+    SweepSummary,
+    best_trial,
+    load_study,
+    open_study,
+    overrides_of,
+    summarise,
+)
+from orchestrator.sweep.trial import TrialActor, TrialContext
+from orchestrator.tracking.service import start_tracking
+from orchestrator.tracking.tree import RunTree
+from search_spaces import SpaceError, get_space
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """A sweep's summary and what this call of it computed."""
+
+    summary: SweepSummary
+    computed: int
+    """Fold runs trained now."""
+    reused: int
+    """Fold runs whose students the store already had."""
+    pending: int
+    """Journal segments that have not reached MLflow."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every planned trial has ended."""
+        return self.summary.complete + self.summary.failed >= self.summary.planned
+
+
+class _Watch(tune.Callback):
+    """Hands what Tune learns to the progress display."""
+
+    def __init__(self, progress: Progress, study: optuna.Study, metric: str) -> None:
+        self.progress = progress
+        self.study = study
+        self.metric = metric
+        self.computed = 0
+        self.reused = 0
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """One fold of one trial is done."""
+        if result.get("failed"):
+            self.progress.failure(f"trial {trial.config['number']}: {result['failed']}")
+            return
+        self.computed += result["computed"]
+        self.reused += result["reused"]
+        for reused in [False] * result["computed"] + [True] * result["reused"]:
+            self.progress.fold_run(reused=reused)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """One trial has ended."""
+        best = best_trial(self.study)
+        value = None if best is None else best.value
+        self.progress.trial(
+            best=""
+            if best is None or value is None
+            else f"{self.metric} {100 * value:.1f} (trial {best.number}, validation)"
+        )
+
+
+def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
+    """Run, or continue, the sweep of an experiment.
+
+    The same command again goes on where a finished, failed or killed one stopped: ended trials
+    count, unfinished ones keep their number and parameters, and their finished fold runs come from
+    the store.
+
+    Raises:
+        ExperimentError: there is no search section, the space is unknown, or the study of this name
+            belongs to another recipe, protocol or corpus.
+        CorpusError, ProtocolError, PretrainedError: the input cannot be used.
+    """
+    search = experiment.search
+    if search is None:
+        raise ExperimentError(
+            f"{experiment.name}: there is no search section, so there is nothing to sweep; "
+            "add one, or use `understudy evaluate`"
+        )
+    space = _checked_space(experiment)
+    protocol = search.protocol or experiment.protocol
+    store = Store(experiment.store)
+    with Progress(f"sweep {experiment.name}", console) as progress:
+        connect(experiment.resources)
+        at_once = fold_runs_at_once(experiment.resources)
+        prepared = prepare(
+            experiment, store, run_shards=shards_on_ray(experiment.resources, progress)
+        )
+        planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
+        study = open_study(experiment, store, prepared)
+        searcher = StudySearcher(study, space, sampler=search.sampler, seed=search.seed)
+        before = summarise(study, metric=search.metric, planned=search.trials)
+        remaining = max(0, search.trials - before.complete - before.failed)
+        tree = RunTree(store, experiment.name, "sweep")
+        tracking = start_tracking(
+            store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
+        )
+        top = tree.journal()
+        top.start(
+            name=f"sweep {experiment.name}",
+            parent=None,
+            params={"space": search.space, "metric": search.metric, "sampler": search.sampler},
+            tags={
+                "understudy.kind": "sweep",
+                "understudy.protocol": "; ".join(
+                    protocol_string(protocol, entry.corpus.table, name=entry.corpus.name)
+                    for entry in prepared
+                ),
+            },
+        )
+        top.flush()
+        watch = _Watch(progress, study, search.metric)
+        if remaining:
+            tasks = _tasks(planned)
+            progress.enter(
+                "trials",
+                fold_runs=remaining * len(planned),
+                trials=remaining,
+            )
+            _run_trials(
+                TrialContext(experiment=experiment, tasks=tasks, store=store, tree=tree),
+                searcher,
+                watch,
+                remaining=remaining,
+                at_once=at_once,
+                experiment=experiment,
+            )
+        summary = summarise(study, metric=search.metric, planned=search.trials)
+        if summary.best_value is not None:
+            top.metrics(
+                {
+                    f"best/validation_{search.metric}": summary.best_value,
+                    "trials/complete": float(summary.complete),
+                    "trials/failed": float(summary.failed),
+                },
+                step=summary.complete + summary.failed,
+            )
+        top.end("FINISHED" if summary.complete else "FAILED")
+        pending = tracking.close(timeout=60.0)
+    return SweepOutcome(
+        summary=summary, computed=watch.computed, reused=watch.reused, pending=pending
+    )
+
+
+def _run_trials(
+    context: TrialContext,
+    searcher: StudySearcher,
+    watch: _Watch,
+    *,
+    remaining: int,
+    at_once: int,
+    experiment: Experiment,
+) -> None:
+    resources = experiment.resources
+    several = resources.student_workers > 1 or resources.teacher_workers > 1
+    bundle = {
+        # with several workers the actor only waits for them
+        "CPU": 0.0 if several else float(resources.trial.cpus),
+        "GPU": 0.0 if several else resources.trial.gpus,
+    }
+    trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)
+    with tempfile.TemporaryDirectory() as scratch:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=remaining,
+                # a custom searcher otherwise gets one pending trial at a time
+                max_concurrent_trials=min(at_once, remaining),
+                reuse_actors=True,
+            ),
+            # the study and the store are the state; what Tune writes beside them is not kept
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[watch],
+                failure_config=tune.FailureConfig(max_failures=2),
+            ),
+        )
+        tuner.fit()
+
+
+def _tasks(planned: list[PlannedFold]) -> dict[str, tuple[Any, ...]]:
+    tasks = defaultdict(list)
+    for entry in planned:
+        tasks[f"{entry.task.corpus}/{entry.task.fold}"].append(entry.task)
+    return {name: tuple(seeds) for name, seeds in tasks.items()}
+
+
+def _checked_space(experiment: Experiment) -> Any:
+    """The space, after one draw has made a valid recipe: a wrong name shows before any work."""
+    assert experiment.search is not None
+    try:
+        space = get_space(experiment.search.space)
+    except SpaceError as error:
+        raise ExperimentError(f"search.space: {error}") from error
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    override_recipe(experiment, dict(space(optuna.create_study(sampler=sampler).ask())))
+    return space
+
+
+def best_of(experiment: Experiment, *, name: str) -> Experiment:
+    """The experiment with the recipe of the best trial of sweep ``name``.
+
+    Raises:
+        ExperimentError: there is no such sweep, or none of its trials is complete.
+    """
+    store = Store(experiment.store)
+    study = load_study(experiment, store, name=name)
+    best = best_trial(study)
+    if best is None:
+        raise ExperimentError(
+            f"no trial of the sweep {name!r} is complete, so there is no best one; "
+            "run `understudy sweep FILE` again"
+        )
+    chosen = override_recipe(experiment, overrides_of(best))
+    return chosen.model_copy(
+        update={"evaluate": chosen.evaluate.model_copy(update={"selection": "same-corpus"})}
+    )

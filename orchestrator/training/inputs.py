@@ -1,0 +1,69 @@
+"""What store keys are made of, and the training-only statistics they stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from orchestrator.experiment.recipe import Augment
+from orchestrator.experiment.section import Section
+from orchestrator.features import PackedFrames, normalisation
+from orchestrator.store import environment_inputs
+from orchestrator.training.data import FrameData
+from orchestrator.training.task import FoldTask, Unlabelled, Utterances
+
+
+def plain(section: Section) -> dict[str, Any]:
+    """A section as JSON-able values, defaults spelled out."""
+    return section.model_dump(mode="json")
+
+
+def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
+    """Inputs that every trained thing of a fold run has (law 4)."""
+    return {
+        "emotions": list(task.emotions),
+        "validation": task.validation.key(),
+        "seed": task.seed,
+        "threads": task.threads,
+        "workers": workers,
+        "environment": environment_inputs(task.device),
+    }
+
+
+class FrameSource:
+    """The frames of a fold, normalised by the statistics of its training utterances only (law 2)."""
+
+    def __init__(self, task: FoldTask, pack: PackedFrames, train: Utterances) -> None:
+        self.task = task
+        self.pack = pack
+        self.mean, self.std = normalisation(pack, train.ids)
+
+    def data(self, utterances: Unlabelled, *, augment: Augment | None = None) -> FrameData:
+        """Frames of some utterances; with ``augment``, augmented when drawn."""
+        return frame_data(
+            self.task, self.pack, utterances, mean=self.mean, std=self.std, augment=augment
+        )
+
+
+def frame_data(
+    task: FoldTask,
+    pack: PackedFrames,
+    utterances: Unlabelled,
+    *,
+    mean: np.ndarray,
+    std: np.ndarray,
+    augment: Augment | None = None,
+) -> FrameData:
+    """Frames normalised by given statistics."""
+    return FrameData(
+        pack,
+        utterances,
+        mean=mean,
+        std=std,
+        channels=task.features.channels,
+        hop_seconds=task.features.hop_seconds,
+        augment=augment,
+        seed=task.seed,
+        device=task.device,
+    )

@@ -1,0 +1,111 @@
+"""What the teacher passes on for each training utterance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from orchestrator.protocols import inner_folds
+from orchestrator.store import Artifact, Store
+from orchestrator.training.task import FoldTask, Reporter, Silent
+from orchestrator.training.teacher import load_teacher, teacher_artifact
+
+INNER_FOLDS = 4
+"""Inner speaker folds of cross-fitted logits: each teacher hears three quarters of the speakers."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Features of every time step of some utterances, flat."""
+
+    flat: Tensor
+    """``(total, width)``."""
+    lengths: Tensor
+    """``(utterances,)``."""
+
+    @property
+    def starts(self) -> Tensor:
+        """Where each utterance begins, ``(utterances,)``."""
+        return torch.cumsum(self.lengths, 0) - self.lengths
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded features ``(batch, steps, width)`` and lengths ``(batch,)``."""
+        lengths = self.lengths[rows]
+        axis = torch.arange(int(lengths.max()))
+        places = self.starts[rows][:, None] + torch.minimum(axis, lengths[:, None] - 1)
+        return self.flat[places], lengths
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Teacher's words on the training utterances, in their order."""
+
+    logits: Tensor
+    """``(utterances, classes)``."""
+    pooled: Tensor
+    """``(utterances, width)``."""
+    tokens: Tokens | None
+    """Only where they are matched: they are large, so they are computed beside the student."""
+
+
+def knowledge_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Artifact:
+    """Logits and pooled vectors for the fold's training utterances, from the store or now.
+
+    Logits are the fold's own teacher's (``in-sample``) or those of teachers of inner speaker folds
+    that did not train on the utterance (``cross-fitted``, law 2); pooled vectors are always the
+    fold's own teacher's, since two teachers' vectors are not comparable.
+    """
+    teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
+    recipe = task.recipe
+    inputs = {
+        "teacher": teacher.key,
+        "kind": recipe.knowledge,
+        "inner_folds": INNER_FOLDS if recipe.knowledge == "cross-fitted" else None,
+        "train": task.train.key(),
+    }
+
+    def build(folder: Path) -> None:
+        own = load_teacher(task, store, teacher)
+        if recipe.knowledge == "cross-fitted":
+            logits = _cross_fitted_logits(task, store)
+        else:
+            logits = own.logits(task.train)
+        np.save(folder / "logits.npy", logits)
+        np.save(folder / "pooled.npy", own.pooled(task.train))
+
+    return store.obtain("knowledge", inputs, build)
+
+
+def load_knowledge(task: FoldTask, store: Store, *, reporter: Reporter) -> Knowledge:
+    """The knowledge a student's objectives need, on the task's device."""
+    artifact = knowledge_artifact(task, store, reporter=reporter)
+    tokens = None
+    if task.recipe.objectives.feature_map and task.recipe.feature_map.match == "tokens":
+        teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
+        flat, lengths = load_teacher(task, store, teacher).tokens(task.train)
+        tokens = Tokens(flat=flat, lengths=lengths)
+    return Knowledge(
+        logits=torch.from_numpy(np.load(artifact.path / "logits.npy")).to(task.device),
+        pooled=torch.from_numpy(np.load(artifact.path / "pooled.npy")).to(task.device),
+        tokens=tokens,
+    )
+
+
+def _cross_fitted_logits(task: FoldTask, store: Store) -> np.ndarray:
+    table = pd.DataFrame({"id": task.train.ids, "speaker": task.train.speakers})
+    place = {name: row for row, name in enumerate(task.train.ids)}
+    logits = np.full((len(place), task.classes), np.nan, dtype=np.float32)
+    for fit_ids, held_ids in inner_folds(
+        table, task.train.ids, folds=INNER_FOLDS, seed=task.seed
+    ):
+        train = task.train.subset(fit_ids)
+        held = task.train.subset(held_ids)
+        artifact = teacher_artifact(task, store, train=train, reporter=Silent())
+        logits[[place[name] for name in held.ids]] = load_teacher(task, store, artifact).logits(held)
+    assert np.isfinite(logits).all(), "inner folds hold every training utterance once"
+    return logits

@@ -1,0 +1,48 @@
+"""Global state of torch during a fold run: seeds, threads, determinism. Set here, restored here."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
+    """Seeded, deterministic torch with ``threads`` threads; the caller's state comes back after.
+
+    The same inputs then give the same numbers wherever and beside whatever the fold run executes
+    (law 5): nothing is drawn from a generator that someone else has advanced.
+    """
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()
+    torch_state = torch.get_rng_state()
+    cuda_state = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    before_threads = torch.get_num_threads()
+    before_deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda_state:
+            torch.cuda.set_rng_state_all(cuda_state)
+            torch.cuda.empty_cache()
+        torch.set_num_threads(before_threads)
+        torch.use_deterministic_algorithms(before_deterministic, warn_only=True)
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A 63-bit seed from its parts, the same in every process (``hash()`` is not)."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

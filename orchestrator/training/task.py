@@ -1,0 +1,128 @@
+"""What a fold run is given, and whom it reports to. There are no test labels here (law 1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.encoder_outputs import EncoderHandle
+from orchestrator.experiment.features import LogMelFeatures
+from orchestrator.experiment.recipe import Recipe
+from orchestrator.features import PackHandle
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Utterances to listen to: all that scoring is given of a test set (law 1)."""
+
+    ids: tuple[str, ...]
+    contents: tuple[str, ...]
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame, ids: Sequence[str]) -> Unlabelled:
+        """The rows ``ids`` of a corpus table, sorted by id, without their emotions."""
+        rows = table.set_index("id").loc[sorted(ids)]
+        return cls(ids=tuple(rows.index), contents=tuple(rows["content"]))
+
+    def key(self) -> dict[str, Any]:
+        """What a store key needs of them."""
+        return {"n": len(self.ids), "digest": _digest(zip(self.ids, self.contents, strict=True))}
+
+
+@dataclass(frozen=True)
+class Utterances(Unlabelled):
+    """Labelled utterances of one role, sorted by id."""
+
+    labels: tuple[int, ...]
+    speakers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, ids: Sequence[str], *, emotions: Sequence[str]) -> Utterances:
+        """The rows ``ids`` of a corpus table, emotions numbered by their place in ``emotions``."""
+        rows = table.set_index("id").loc[sorted(ids)]
+        number = {emotion: index for index, emotion in enumerate(emotions)}
+        return cls(
+            ids=tuple(rows.index),
+            contents=tuple(rows["content"]),
+            labels=tuple(number[emotion] for emotion in rows["emotion"]),
+            speakers=tuple(rows["speaker"]),
+        )
+
+    def subset(self, ids: Sequence[str]) -> Utterances:
+        """The utterances among ``ids``, in this set's order."""
+        keep = set(ids)
+        rows = [index for index, name in enumerate(self.ids) if name in keep]
+        return Utterances(
+            ids=tuple(self.ids[row] for row in rows),
+            contents=tuple(self.contents[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            speakers=tuple(self.speakers[row] for row in rows),
+        )
+
+    def counts(self, classes: int) -> np.ndarray:
+        """Utterances of each class, ``(classes,)``."""
+        return np.bincount(np.asarray(self.labels, dtype=np.int64), minlength=classes)
+
+    def key(self) -> dict[str, Any]:
+        """What a store key needs: identity, sound and label of each, readable in outline."""
+        return {
+            "n": len(self.ids),
+            "speakers": sorted(set(self.speakers)),
+            "digest": _digest(zip(self.ids, self.contents, self.labels, strict=True)),
+        }
+
+
+def _digest(rows: Iterable[tuple[object, ...]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(row).encode())
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold run: a resolved recipe x corpus x fold x seed.
+
+    It carries the labels of training and validation only. The ids of the test utterances are handed
+    to :func:`orchestrator.training.fold_run.predict` afterwards, and their labels to nobody here.
+    """
+
+    corpus: str
+    fold: str
+    seed: int
+    recipe: Recipe
+    features: LogMelFeatures
+    emotions: tuple[str, ...]
+    train: Utterances
+    validation: Utterances
+    frames: PackHandle
+    encoder: EncoderHandle | None = None
+    """Outputs of the pretrained teacher's frozen encoder, if the recipe has one."""
+    threads: int = 1
+    device: str = "cpu"
+    teacher_workers: int = 1
+    student_workers: int = 1
+
+    @property
+    def classes(self) -> int:
+        """Number of emotions."""
+        return len(self.emotions)
+
+
+class Reporter(Protocol):
+    """Where a fold run says how it goes."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Named values after epoch ``step``."""
+
+
+class Silent:
+    """A reporter that keeps nothing."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Ignore them."""

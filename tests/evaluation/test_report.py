@@ -1,0 +1,181 @@
+"""What a reader of the tables sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from orchestrator.evaluation.metrics import score_row, scores, speaker_rows
+from orchestrator.evaluation.report import markdown, plot, render
+from orchestrator.evaluation.statistics import differences, summarise
+
+EMOTIONS = ["anger", "happiness", "sadness"]
+
+
+def _result(speakers: int, corpus: str = "emodb") -> dict[str, Any]:
+    """An evaluation of made-up predictions, one speaker a fold, two seeds."""
+    rng = np.random.default_rng(0)
+    rows, by_speaker, confusion = [], [], {}
+    for system, skill in (("teacher", 0.9), ("student-alone", 0.5), ("distilled", 0.7)):
+        for seed in (0, 1):
+            labels = np.tile(np.arange(3), 4 * speakers)
+            guesses = rng.integers(0, 3, len(labels))
+            predicted = np.where(rng.random(len(labels)) < skill, labels, guesses)
+            who = np.repeat([f"{place:02d}" for place in range(speakers)], 12)
+            for speaker in np.unique(who):
+                rows.append(
+                    score_row(
+                        labels[who == speaker],
+                        predicted[who == speaker],
+                        3,
+                        corpus=corpus,
+                        system=system,
+                        fold=f"speaker={speaker}",
+                        seed=seed,
+                        epoch=3,
+                        parameters=1_310_000,
+                    )
+                )
+            by_speaker += speaker_rows(
+                labels, predicted, list(who), 3, corpus=corpus, system=system, seed=seed
+            )
+            matrix = scores(labels, predicted, 3).confusion.tolist()
+            confusion.setdefault(system, {})[str(seed)] = matrix
+    return {
+        "experiment": "emodb-kim2024",
+        "variant": None,
+        "selection": "fixed",
+        "protocols": {corpus: f"{corpus} | leave-one-speaker-out ({speakers} folds)"},
+        "fingerprints": {corpus: "abc123"},
+        "emotions": {corpus: EMOTIONS},
+        "code": {"version": "0.1.0"},
+        "seeds": [0, 1],
+        "rows": rows,
+        "speakers": by_speaker,
+        "confusion": {corpus: confusion},
+        "summary": summarise(rows, macs={(corpus, "distilled"): 12_300_000}),
+        "differences": differences(by_speaker),
+    }
+
+
+def _printed(parts: list[Any], width: int = 200) -> str:
+    console = Console(width=width, no_color=True)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return capture.get()
+
+
+def test_the_table_gives_each_system_in_percent_with_its_provenance() -> None:
+    result = _result(6)
+
+    text = _printed(render(result))
+
+    distilled = next(entry for entry in result["summary"] if entry["system"] == "distilled")
+    mean, std = distilled["macro_recall_mean"], distilled["macro_recall_std"]
+    assert f"{100 * mean:.1f} ± {100 * std:.1f}" in text
+    assert "macro_recall (UA)" in text
+    assert "accuracy (WA)" in text
+    assert "6 x 2" in text
+    assert "1.31 M" in text
+    assert "12.3 M" in text
+    assert "protocol: emodb | leave-one-speaker-out (6 folds)" in text
+    assert "corpus fingerprint: abc123" in text
+    assert "code: version 0.1.0" in text
+    assert text.index("teacher") < text.index("student-alone") < text.index("distilled")
+
+
+def test_differences_show_signed_points_and_their_units() -> None:
+    result = _result(6)
+
+    text = _printed(render(result))
+
+    first = result["differences"][0]
+    assert "distilled - student-alone" in text
+    assert f"{100 * first['mean']:+.1f}" in text
+    assert f"[{100 * first['low']:+.1f}, {100 * first['high']:+.1f}]" in text
+    assert "6 speakers" in text
+    assert "(!)" not in text
+
+
+def test_an_interval_over_fewer_than_six_units_carries_a_warning() -> None:
+    result = _result(5)
+
+    for text in (_printed(render(result)), markdown(result)):
+        assert "5 speakers (!)" in text
+        assert "fewer than 6 units" in text
+
+
+def test_one_fold_and_one_speaker_print_dashes_for_the_spread() -> None:
+    text = markdown(_result(1))
+
+    assert "± -" in text
+    assert "[-, -]" in text
+
+
+def test_a_selection_on_the_same_corpus_says_what_it_cost() -> None:
+    result = {**_result(6), "selection": "same-corpus", "variant": "paper"}
+
+    text = markdown(result)
+
+    assert "the best trial of a sweep on this corpus" in text
+    assert "emodb-kim2024 (variant paper)" in text
+
+
+def test_markdown_is_the_same_twice_and_escapes_bars_in_cells() -> None:
+    result = _result(6)
+    result["summary"][0]["system"] = "tea|cher"
+
+    text = markdown(result)
+
+    assert text == markdown(result)
+    assert "| tea\\|cher |" in text
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    columns = {line.replace("\\|", "").count("|") for line in tables}
+    assert columns == {11, 6}
+
+
+def test_a_corpus_name_in_brackets_is_printed_and_not_read_as_markup() -> None:
+    assert "[bold]: sealed test scores" in _printed(render(_result(6, corpus="[bold]")))
+
+
+def test_a_sweep_without_an_evaluation_is_reported() -> None:
+    sweep = {
+        "experiment": "demo",
+        "metric": "macro_recall",
+        "trials": 12,
+        "states": {"complete": 3, "pruned": 1},
+        "best": {"number": 2, "value": 0.625, "overrides": {"recipe.training.lr": 0.001}},
+    }
+
+    text = _printed(render(None, sweep))
+
+    assert "4 of 12 (3 complete, 1 pruned)" in text
+    assert "62.5" in text
+    assert "recipe.training.lr" in text
+    unfinished = {**sweep, "states": {}, "best": None}
+    assert "no trial is complete yet" in _printed(render(None, unfinished))
+
+
+def test_nothing_at_all_says_what_to_do() -> None:
+    assert "run the sweep or the evaluation first" in _printed(render(None))
+
+
+def test_plots_are_written_for_every_corpus(tmp_path: Path) -> None:
+    files = plot(_result(3, corpus="my corpus/2"), tmp_path / "plots")
+
+    assert [file.name for file in files] == ["my_corpus_2-confusion.png", "my_corpus_2-folds.png"]
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size > 5000
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_tables_fit_the_terminal(width: int) -> None:
+    text = _printed(render(_result(6)), width)
+
+    assert max(len(line) for line in text.splitlines()) <= width
