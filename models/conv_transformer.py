@@ -69,7 +69,7 @@ class AttentivePooling(nn.Module):
         """Pool ``tokens`` (batch, tokens, dim) over ``mask`` (batch, tokens) to (batch, dim)."""
         scores = self.score(tokens).float().masked_fill(~mask[..., None], -torch.inf)
         weights = scores.softmax(dim=1).to(tokens.dtype)
-        shares = tokens.unflatten(2, (weights.shape[2], -1))
+        shares = tokens.view(*weights.shape, -1)
         return torch.einsum("bth,bthd->bhd", weights, shares).flatten(1)
 
 
@@ -150,7 +150,7 @@ class ConvTransformer(nn.Module):
         """
         batch, size, _ = frames.shape
         frames = frames.masked_fill(~length_mask(lengths, size)[..., None], 0.0)
-        planes = frames.view(batch, size, self.channels, self.bins).transpose(1, 2)
+        planes = frames.reshape(batch, size, self.channels, self.bins).transpose(1, 2)
         # Planes last in memory: convolutions are faster, and LayerNorm needs no copies.
         planes = planes.contiguous(memory_format=torch.channels_last)
         token_lengths = lengths

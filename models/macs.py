@@ -35,4 +35,4 @@ def multiply_accumulates(model: nn.Module, *, frames: int, width: int) -> int:
             model(heard, lengths)
     finally:
         model.train(training)
-    return mode.get_total_flops() // 2
+    return int(mode.get_total_flops()) // 2

@@ -1,4 +1,4 @@
-"""Building blocks over images (batch, channels, frames, bins) whose padded frames must not count."""
+"""Normalisation of images (batch, channels, frames, bins) whose padded frames do not count."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ class MaskedInstanceNorm(nn.Module):
     Padded frames take no part in mean and variance, and leave as zeros. Without padding it equals
     ``torch.nn.InstanceNorm2d`` (biased variance, ``eps`` 1e-5).
 
-    Args:
-        channels: planes of the input.
-        affine: learn a scale and a shift for each plane; default no, as in Kim & Lee 2024.
+    There is no learned scale or shift, as in Kim & Lee 2024.
     """
 
-    def __init__(self, channels: int, *, affine: bool = False, eps: float = 1e-5) -> None:
+    def __init__(self, *, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.scale = nn.Parameter(torch.ones(channels)) if affine else None
-        self.shift = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, planes: Tensor, mask: Tensor) -> Tensor:
         """Normalise ``planes`` (batch, channels, frames, bins) by ``mask`` (batch, frames) bool."""
@@ -33,9 +29,4 @@ class MaskedInstanceNorm(nn.Module):
         mean = (planes.sum(-1) * real).sum(-1)[..., None, None] / count
         centred = planes - mean
         variance = (centred.square().sum(-1) * real).sum(-1)[..., None, None] / count
-        factor = torch.rsqrt(variance + self.eps)
-        if self.scale is None or self.shift is None:
-            return centred * (factor * real[..., None])
-        factor = factor * self.scale[:, None, None]
-        shift = self.shift[:, None, None] * real[..., None]
-        return torch.addcmul(shift, centred, factor * real[..., None])
+        return centred * (torch.rsqrt(variance + self.eps) * real[..., None])

@@ -1,4 +1,4 @@
-"""Frozen speech encoders from a local ``transformers`` folder: Whisper and the wav2vec 2.0 family."""
+"""Frozen speech encoders from a local ``transformers`` folder: Whisper, wav2vec 2.0 and its kin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.layer_mix import LayerMixHead, MixOutput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig
 
 __all__ = [
     "LayerMixHead",
@@ -61,7 +61,7 @@ class SpeechEncoder:
     seconds_per_frame: float
     """Time from one frame to the next."""
 
-    def __init__(self, model: PreTrainedModel, extractor: Any, *, device: str) -> None:
+    def __init__(self, model: Any, extractor: Any, *, device: str) -> None:
         self._model = model.eval().requires_grad_(False).to(torch.device(device))
         self._extractor = extractor
         self._device = device
@@ -103,7 +103,7 @@ class SpeechEncoder:
 class WaveformEncoder(SpeechEncoder):
     """wav2vec 2.0 and its relatives: strided convolutions over the waveform, then a transformer."""
 
-    def __init__(self, model: PreTrainedModel, extractor: Any, *, device: str) -> None:
+    def __init__(self, model: Any, extractor: Any, *, device: str) -> None:
         super().__init__(model, extractor, device=device)
         kernels, strides = model.config.conv_kernel, model.config.conv_stride
         self.seconds_per_frame = math.prod(strides) / self.sample_rate
@@ -130,7 +130,7 @@ class WhisperFrames(SpeechEncoder):
     the utterance are kept.
     """
 
-    def __init__(self, model: PreTrainedModel, extractor: Any, *, device: str) -> None:
+    def __init__(self, model: Any, extractor: Any, *, device: str) -> None:
         super().__init__(model, extractor, device=device)
         # Dither is noise: the same utterance would not give the same numbers twice.
         extractor.dither = 0.0
@@ -175,16 +175,19 @@ def load_encoder(root: str | Path, *, device: str = "cpu") -> SpeechEncoder:
     root = Path(root)
     kind = _model_type(root)
     import transformers
-    from transformers.utils import logging
+    from transformers.utils import logging as module
+
+    logging: Any = module
 
     # Whisper's decoder and heads are left out on purpose: no report of unused weights.
     verbosity = logging.get_verbosity()
     progress = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(root, local_files_only=True)
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(root, local_files_only=True)
+        extractors: Any = transformers.AutoFeatureExtractor
+        extractor = extractors.from_pretrained(root, local_files_only=True)
         if kind == "whisper":
             return WhisperFrames(_load_whisper(root, config), extractor, device=device)
         model, missing = _load(transformers.AutoModel, root, config)
@@ -241,7 +244,7 @@ def _model_type(root: Path) -> str:
     if kind != "whisper" and kind not in WAVEFORM_MODELS:
         known = ", ".join(("whisper", *WAVEFORM_MODELS))
         raise NotAnEncoderError(
-            f"{root / 'config.json'}: model_type is {kind!r}, which is no speech encoder known here "
+            f"{root / 'config.json'}: model_type is {kind!r}, no speech encoder known here "
             f"(known: {known})"
         )
     if not _weight_files(root):
@@ -256,9 +259,7 @@ def _weight_files(root: Path) -> list[Path]:
     return sorted(root.glob("model*.safetensors")) or sorted(root.glob("pytorch_model*.bin"))
 
 
-def _load(
-    cls: Any, root: Path, config: PretrainedConfig
-) -> tuple[PreTrainedModel, list[str]]:
+def _load(cls: Any, root: Path, config: PretrainedConfig) -> tuple[Any, list[str]]:
     """Load a model in float32 and list the weights that the folder did not fill."""
     model, info = cls.from_pretrained(
         root,
@@ -271,7 +272,7 @@ def _load(
     return model, sorted(info["missing_keys"])
 
 
-def _load_whisper(root: Path, config: PretrainedConfig) -> PreTrainedModel:
+def _load_whisper(root: Path, config: PretrainedConfig) -> Any:
     """Load the encoder of a checkpoint that holds the encoder alone or more than it."""
     from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperModel
 

@@ -28,7 +28,7 @@ class ConvStem(nn.Module):
             nn.Conv2d(entering, leaving, kernel_size=3, padding=1)
             for entering, leaving in zip(widths, widths[1:], strict=False)
         )
-        self.norms = nn.ModuleList(MaskedInstanceNorm(leaving) for leaving in widths[1:])
+        self.norms = nn.ModuleList(MaskedInstanceNorm() for _ in self.convs)
 
     def forward(self, planes: Tensor, mask: Tensor) -> Tensor:
         """Map ``planes`` (batch, channels, frames, bins), zero outside ``mask``, to the same."""
@@ -152,7 +152,7 @@ class VerticalVit(nn.Module):
         encoded = self.transformer(tokens, length_mask(columns * self.rows + 1, count + 1))
         pooled, tokens = encoded[:, 0], encoded[:, 1:]
         if self.rows > 1:
-            tokens = tokens.unflatten(1, (-1, self.rows)).mean(dim=2)
+            tokens = tokens.reshape(batch, -1, self.rows, self.dim).mean(dim=2)
         centres = (torch.arange(tokens.shape[1], device=frames.device) + 0.5) * self.patch_frames
         return Output(
             logits=self.head(pooled),
@@ -167,7 +167,7 @@ class VerticalVit(nn.Module):
         batch, size, _ = frames.shape
         real = length_mask(lengths, size)
         frames = frames.masked_fill(~real[..., None], 0.0)
-        planes = frames.view(batch, size, self.channels, self.bins).transpose(1, 2)
+        planes = frames.reshape(batch, size, self.channels, self.bins).transpose(1, 2)
         if self.stem is not None:
             planes = self.stem(planes, real)
         if self.coordinates:
@@ -176,8 +176,8 @@ class VerticalVit(nn.Module):
         rest = -size % self.patch_frames
         if rest:
             planes = F.pad(planes, (0, 0, 0, rest))
-        planes = planes.unflatten(3, (self.rows, self.patch_bins))
-        planes = planes.unflatten(2, (-1, self.patch_frames))
+        cut = (batch, planes.shape[1], -1, self.patch_frames, self.rows, self.patch_bins)
+        planes = planes.reshape(cut)
         # (batch, planes, columns, frames, rows, bins) -> (batch, columns, rows, pixels): a view,
         # not a copy, for one plane and the vertical patch.
         return planes.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -9,6 +9,7 @@ cluster there.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import socket
@@ -18,11 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orchestrator
-from orchestrator.errors import ClusterError, ExperimentError, InputError
+from orchestrator.errors import ClusterError, ExperimentError, InputError, nearest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import load_experiment, variables_of
 from orchestrator.job_package import SUBMITTED, pack
@@ -30,8 +31,12 @@ from orchestrator.job_package import SUBMITTED, pack
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+COMMANDS = ("evaluate", "sweep")
+"""What can be run on a cluster."""
 ANSWER_SECONDS = 10.0
 """How long a cluster may take to accept a connection."""
+READY_SECONDS = 30.0
+"""How long a cluster that answers may take until it accepts jobs."""
 LOST_SECONDS = 120.0
 """How long a cluster that was reached may be silent while a job is waited for."""
 POLL_SECONDS = 1.0
@@ -54,7 +59,7 @@ def submit(
     address: str,
     overrides: Sequence[str] = (),
     variant: str | None = None,
-    command: Literal["evaluate", "sweep"] = "evaluate",
+    command: str = "evaluate",
     arguments: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     wait: bool = False,
@@ -71,7 +76,7 @@ def submit(
         address: the head's dashboard, ``http://HEAD:8265``.
         overrides: ``key=value``, as for the command.
         variant: as for the command.
-        command: ``evaluate`` or ``sweep``.
+        command: one of ``COMMANDS``.
         arguments: further arguments of the command, such as ``--best-of demo``.
         env: environment variables of the job, such as ``EMODB_ROOT`` as the nodes see it.
         wait: follow the job's output until it ends.
@@ -79,9 +84,13 @@ def submit(
 
     Raises:
         ExperimentError: the experiment is wrong, or names a place that only this machine has.
-        InputError: ``address`` is none.
+        InputError: ``address`` or ``command`` is none.
         ClusterError: the cluster does not answer, wants a token, or refuses or loses the job.
     """
+    if command not in COMMANDS:
+        raise InputError(
+            f"the command {command!r} runs on no cluster; {nearest(command, COMMANDS)}"
+        )
     source = Path(file).expanduser()
     given = {**os.environ, **(env or {})}
     experiment = load_experiment(source, overrides=overrides, variant=variant, environment=given)
@@ -91,22 +100,23 @@ def submit(
     client = _connect(address)
     with tempfile.TemporaryDirectory(prefix="understudy-job-") as folder:
         digest = pack(source, Path(folder))
-        with _said(address, "refused the job"):
-            job_id = client.submit_job(
-                entrypoint=entrypoint(
-                    command, source.name, overrides=overrides, variant=variant, arguments=arguments
-                ),
-                runtime_env={
-                    "working_dir": folder,
-                    "env_vars": {"PYTHONUNBUFFERED": "1", **variables, **(env or {})},
-                },
-                metadata={
-                    "understudy.command": command,
-                    "understudy.experiment": experiment.name,
-                    "understudy.package": digest,
-                    "understudy.version": orchestrator.__version__,
-                },
-            )
+        job_id = _accepted(
+            client,
+            address,
+            entrypoint=entrypoint(
+                command, source.name, overrides=overrides, variant=variant, arguments=arguments
+            ),
+            runtime_env={
+                "working_dir": folder,
+                "env_vars": {"PYTHONUNBUFFERED": "1", **variables, **(env or {})},
+            },
+            metadata={
+                "understudy.command": command,
+                "understudy.experiment": experiment.name,
+                "understudy.package": digest,
+                "understudy.version": orchestrator.__version__,
+            },
+        )
     show(f"job {job_id} submitted to {address}")
     if not wait:
         return Submission(job_id=job_id, status="PENDING", exit_code=0)
@@ -174,6 +184,9 @@ def _connect(address: str) -> JobSubmissionClient:
         ) from None
     from ray.job_submission import JobSubmissionClient
 
+    for chatty in ("modules.dashboard_sdk", "modules.job.sdk"):
+        logging.getLogger(f"ray.dashboard.{chatty}").setLevel(logging.WARNING)
+    logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
     with _said(address, "does not answer as a Ray cluster would"), _own_address():
         return JobSubmissionClient(address)
 
@@ -210,16 +223,37 @@ def _said(address: str, what: str) -> Iterator[None]:
         raise ClusterError(f"the cluster at {address} {what}: {reason}") from None
 
 
+def _accepted(client: JobSubmissionClient, address: str, **job: Any) -> str:
+    """Submit a job, waiting for a cluster that has only just started; gives the job's id."""
+    tried_since = time.monotonic()
+    while True:
+        try:
+            with _said(address, "refused the job"):
+                return client.submit_job(**job)
+        except ClusterError as error:
+            late = time.monotonic() - tried_since > READY_SECONDS
+            if "No available agent" not in str(error):
+                raise
+            if late:
+                raise ClusterError(
+                    f"{error} Ray's dashboard agent does not run on the head; where several nodes "
+                    "share a machine, give each its own `ray start --dashboard-agent-listen-port`"
+                ) from None
+        time.sleep(POLL_SECONDS)
+
+
 def _follow(
     client: JobSubmissionClient, job_id: str, *, address: str, show: Callable[[str], None]
 ) -> Submission:
     """Show the job's output as it comes and wait for its end."""
+    import aiohttp
+
     try:
         asyncio.run(_tail(client, job_id, show))
-    except (OSError, RuntimeError) as error:
+    except (aiohttp.ClientError, OSError, RuntimeError) as error:
         show(f"the output of job {job_id} broke off ({error}); still waiting for its end")
     details = _ended(client, job_id, address)
-    status = str(details.status)
+    status = str(details.status.value)
     if status == "SUCCEEDED":
         show(f"job {job_id} succeeded")
         return Submission(job_id=job_id, status=status, exit_code=0)

@@ -191,7 +191,7 @@ class EncoderShard:
             )
             raise PretrainedError(msg)
         largest = float(np.abs(frames).max())
-        if self.teacher.frames and largest > np.finfo(np.float16).max:
+        if self.teacher.frames and largest > float(np.finfo(np.float16).max):
             msg = (
                 f"recipe.teacher.root {self.teacher.root!r}: the encoder's output for utterance "
                 f"{name!r} reaches {largest:.3g}, beyond half precision; set recipe.teacher.frames "

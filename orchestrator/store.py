@@ -311,11 +311,13 @@ def _open_remote(uri: str, filesystem: FileSystem | None, *, shown: str) -> Remo
     try:
         return Remote(*fs.FileSystem.from_uri(uri))
     except (ValueError, OSError, NotImplementedError) as error:
+        reason = str(error).replace(uri, shown)
         msg = (
-            f"store: {shown!r} cannot be opened ({type(error).__name__}: {error}); "
+            f"store: {shown!r} cannot be opened ({reason}); "
             "give a folder or a URI such as s3://bucket/folder"
         )
-        raise StoreError(msg) from error
+        # the cause would repeat the URI with its credentials
+        raise StoreError(msg) from None
 
 
 def _identity(stage: str, inputs: Mapping[str, JSON]) -> dict[str, JSON]:

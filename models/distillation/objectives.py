@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 
-
 def inverse_frequency(counts: Sequence[int]) -> Tensor:
     """Class weights in proportion to 1 / count, with mean one over the classes that occur.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -62,7 +63,7 @@ class StudySearcher(Searcher):
         trial = self._open.get(trial_id)
         if trial is None or result.get("failed") or "folds" not in result:
             return
-        folds = result["folds"]
+        folds = json.loads(result["folds"])
         reported = self.study._storage.get_trial(trial._trial_id).intermediate_values
         if len(folds) not in reported:
             trial.report(result["score"], step=len(folds))
@@ -88,12 +89,18 @@ class StudySearcher(Searcher):
             trial.set_user_attr("reason", reason)
             self.study.tell(trial, state=TrialState.FAIL)
             return
-        for name in ("folds", "std", "parameters"):
+        trial.set_user_attr("folds", json.loads(result["folds"]))
+        for name in ("std", "parameters"):
             trial.set_user_attr(name, result[name])
         self.study.tell(trial, score)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the state."""
+        """An empty file where Tune wants its copy: the study is the state."""
+        Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that is never done here."""
+        return {}

@@ -63,6 +63,10 @@ class _Watch(tune.Callback):
         self.computed = 0
         self.reused = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that is never done here."""
+        return {}
+
     def on_trial_result(
         self,
         iteration: int,
@@ -210,6 +214,9 @@ def _run_trials(
                 verbose=0,
                 callbacks=[watch],
                 failure_config=tune.FailureConfig(max_failures=2),
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=0, checkpoint_at_end=False
+                ),
             ),
         )
         tuner.fit()

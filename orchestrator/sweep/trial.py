@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 from collections.abc import Mapping
@@ -99,7 +100,8 @@ class TrialActor(tune.Trainable):
         return {
             "score": score,
             "std": std,
-            "folds": dict(self.folds),
+            # as text, since Tune flattens mappings on their way to the searcher
+            "folds": json.dumps(self.folds),
             "parameters": self.parameters,
             "computed": sum(not outcome.reused for outcome in outcomes),
             "reused": sum(outcome.reused for outcome in outcomes),

@@ -27,6 +27,8 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """
     # Who trains on other people's voices has not agreed to a phone call home.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A line for every run that ends would tear the progress display.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     try:
         from mlflow import MlflowClient
 

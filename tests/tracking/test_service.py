@@ -1,0 +1,136 @@
+"""The service between journals and MLflow, with and without Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from orchestrator.errors import UnderstudyError
+from orchestrator.store import Store
+from orchestrator.tracking.journal import Journal
+from orchestrator.tracking.service import Tail, start_tracking
+from orchestrator.tracking.writer import Writer
+
+PREFIX = "journal/demo/sweep"
+
+
+def _statuses(uri: str, experiment: str) -> dict[str, str]:
+    writer = Writer(uri, experiment)
+    writer.initialise()
+    found = writer._mlflow.search_runs([writer._experiment_id])
+    return {run.info.run_name: run.info.status for run in found}
+
+
+def test_what_is_left_open_is_closed_at_the_end(tmp_path: Path, mlflow_uri: str) -> None:
+    store = Store(tmp_path)
+    tail = Tail(store.uri, mlflow_uri, "closing", PREFIX, poll=0.05)
+    assert tail.initialise() == ""
+    finished = Journal(store, prefix=PREFIX, key="one")
+    finished.start("finished")
+    finished.end()
+    Journal(store, prefix=PREFIX, key="two").start("cut short")
+    Journal(store, prefix="journal/demo/other", key="three").start("another command's")
+
+    assert tail.close(20.0) == 0
+    assert _statuses(mlflow_uri, "closing") == {"finished": "FINISHED", "cut short": "KILLED"}
+
+
+def test_the_background_tail_needs_no_flush(tmp_path: Path, mlflow_uri: str) -> None:
+    store = Store(tmp_path)
+    tail = Tail(store.uri, mlflow_uri, "tailing", PREFIX, poll=0.05)
+    tail.initialise()
+    Journal(store, prefix=PREFIX, key="one").start("run")
+    deadline = time.monotonic() + 20
+    while not _statuses(mlflow_uri, "tailing") and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    assert _statuses(mlflow_uri, "tailing") == {"run": "RUNNING"}
+    tail.close(20.0)
+
+
+def test_an_outage_is_counted_said_once_and_caught_up_with(
+    tmp_path: Path,
+    mlflow_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Store(tmp_path)
+    tail = Tail(store.uri, mlflow_uri, "outage", PREFIX, poll=0.02)
+    assert tail.initialise() == ""
+
+    def down(*_: object) -> int:
+        raise ConnectionError("no route to http://me:secret@host")
+
+    journal = Journal(store, prefix=PREFIX, key="one")
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(Writer, "replay", down)
+        journal.start("run")
+        journal.end()
+        assert tail.flush(0.2) == 2
+        assert tail.problem() == "no route to http://***@host"
+    assert caplog.text.count("MLflow has to wait, training goes on") == 1
+
+    assert tail.close(20.0) == 0
+    assert tail.problem() == ""
+    assert _statuses(mlflow_uri, "outage") == {"run": "FINISHED"}
+
+
+def test_a_tracking_uri_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    tail = Tail(str(tmp_path), f"sqlite:///{tmp_path}/file/runs.db", "demo", PREFIX)
+
+    assert "MLflow cannot use" in tail.initialise()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This session's Ray, or a small one of our own."""
+    if ray.is_initialized():
+        yield
+        return
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    here = os.path.abspath(os.curdir)
+    ray.init(
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": here}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_the_actor_replays_survives_its_own_death_and_closes(
+    tmp_path: Path, mlflow_uri: str
+) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnderstudyError, match="MLflow cannot use"):
+        start_tracking(store.uri, f"sqlite:///{tmp_path}/file/x.db", "actor", PREFIX)
+
+    tracking = start_tracking(store.uri, mlflow_uri, "actor", PREFIX, poll=0.1)
+    Journal(store, prefix=PREFIX, key="one").start("before")
+    assert tracking.flush(20.0) == 0
+
+    ray.kill(tracking._actor, no_restart=False)
+    journal = Journal(store, prefix=PREFIX, key="two")
+    journal.start("after", "one")
+    journal.end()
+    deadline = time.monotonic() + 60
+    while len(_statuses(mlflow_uri, "actor")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.3)
+
+    # Without a word from the driver, the restarted actor went on.
+    assert _statuses(mlflow_uri, "actor") == {"before": "RUNNING", "after": "FINISHED"}
+    assert tracking.close(30.0) == 0
+    assert _statuses(mlflow_uri, "actor") == {"before": "KILLED", "after": "FINISHED"}
+    # The actor is gone: asking it again is answered from the store, and raises nothing.
+    assert tracking.flush(1.0) == 3
