@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.errors import UnderstudyError
+import orchestrator
+from orchestrator.errors import InputError, UnderstudyError
 
 app = typer.Typer(
     name="understudy",
@@ -37,21 +40,30 @@ BestOf = Annotated[
     str | None, typer.Option("--best-of", help="Take the recipe of this sweep's best trial.")
 ]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as typer gives it and shells expect it."""
+
 state = {"debug": False}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(orchestrator.__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Options of every command."""
     state["debug"] = debug
-    if version:
-        from orchestrator import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def _console(*, as_json: bool) -> Console:
@@ -83,10 +95,12 @@ def sweep(
     else:
         _show_sweep(console, experiment.name, summary)
         console.print(
-            f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store."
+            f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store, "
+            f"{outcome.earlier} of trials that had ended before."
         )
         _show_pending(console, outcome.pending)
-        console.print(f"Next: understudy evaluate {file} --best-of {experiment.name}")
+        if outcome.finished and summary.complete:
+            console.print(f"Next: understudy evaluate {file} --best-of {experiment.name}")
     if not outcome.finished:
         console.print("The sweep is not finished; the same command goes on from here.")
         raise typer.Exit(1)
@@ -196,9 +210,20 @@ def dashboard(
 def submit(
     file: File,
     overrides: Overrides = None,
-    address: Annotated[str, typer.Option(help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
-    command: Annotated[str, typer.Option(help="What to run there: sweep or evaluate.")] = "evaluate",
+    address: Annotated[
+        str, typer.Option(help="The cluster's dashboard.")
+    ] = "http://127.0.0.1:8265",
+    command: Annotated[
+        str, typer.Option(help="What to run there: sweep or evaluate.")
+    ] = "evaluate",
+    best_of: BestOf = None,
+    variant: Variant = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A variable of the job; may be given repeatedly."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the logs to the end.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run an experiment on a Ray cluster whose nodes have this environment.
 
@@ -206,16 +231,23 @@ def submit(
     """
     from orchestrator.cluster import submit as submit_job
 
-    raise typer.Exit(
-        submit_job(
-            file,
-            address=address,
-            overrides=overrides or (),
-            wait=wait,
-            command=command,
-            console=_console(as_json=False),
-        )
+    if best_of is not None and command != "evaluate":
+        raise InputError(f"--best-of goes with --command evaluate, not with {command!r}")
+    console = _console(as_json=as_json)
+    submission = submit_job(
+        file,
+        address=address,
+        overrides=overrides or (),
+        variant=variant,
+        command=command,
+        arguments=() if best_of is None else ("--best-of", best_of),
+        env=_variables(env or ()),
+        wait=wait,
+        show=lambda line: console.print(line, markup=False, highlight=False),
     )
+    if as_json:
+        _print_json(dataclasses.asdict(submission))
+    raise typer.Exit(submission.exit_code)
 
 
 @corpora_app.command("list")
@@ -300,6 +332,19 @@ def experiments_copy(
     _console(as_json=False).print(f"wrote {copy_experiment(name, target, force=force)}")
 
 
+def _variables(texts: Sequence[str]) -> dict[str, str]:
+    """``["EMODB_ROOT=/data/emodb"]`` as a mapping.
+
+    Raises:
+        InputError: a text without ``=`` or name.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, equals, _) in zip(texts, pairs, strict=True):
+        if not equals or not name:
+            raise InputError(f"--env {text!r} is not NAME=VALUE, such as EMODB_ROOT=/data/emodb")
+    return {name: value for name, _, value in pairs}
+
+
 def _show_sweep(console: Console, name: str, summary: Any) -> None:
     from orchestrator.evaluation.report import render
     from orchestrator.evaluation.stored import sweep_facts
@@ -332,8 +377,24 @@ def _show_corpus(console: Console, found: Any) -> None:
         console.print(f"problem: {line}", style="red", markup=False)
 
 
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours without the place in the code that it comes from."""
+    text = f"warning: {message}"
+    if not category.__module__.startswith("orchestrator."):
+        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    print(text, file=file or sys.stderr)
+
+
 def main() -> None:
     """Entry point: an error of ours is one paragraph and its exit code, never a traceback."""
+    warnings.showwarning = _say_warning
     try:
         app()
     except UnderstudyError as error:
@@ -341,9 +402,10 @@ def main() -> None:
             raise
         Console(stderr=True, soft_wrap=True).print(f"understudy: {error}", markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on from here")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -26,13 +26,15 @@ def connect(resources: Resources) -> None:
     Ray Train asks the dashboard's State API about its workers, so a session that trains on several
     workers starts with the dashboard; one that does not starts faster without.
     """
-    if ray.is_initialized():
-        return
     # Tune would log every trial a second time, and move workers away from relative paths
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    # Tune's new output prints a banner even when told to be silent; its old one does not
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
+    if ray.is_initialized():
+        return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if "RAY_ADDRESS" not in os.environ:
         several = resources.teacher_workers > 1 or resources.student_workers > 1
@@ -46,7 +48,7 @@ def fold_runs_at_once(resources: Resources) -> int:
     Raises:
         ResourceError: not even one fits; says what is asked and what there is.
     """
-    have = ray.cluster_resources()
+    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     trial = resources.trial
     fits = [have.get("CPU", 0.0) / trial.cpus]
     if trial.gpus:

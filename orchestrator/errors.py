@@ -13,7 +13,7 @@ class UnderstudyError(Exception):
 
 
 class InputError(UnderstudyError):
-    """What the user gave cannot be used: file, key, value and mend are in the message (exit code 2)."""
+    """What the user gave cannot be used; the message names it and the mend (exit code 2)."""
 
     exit_code = 2
 

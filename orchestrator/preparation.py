@@ -1,4 +1,4 @@
-"""Before any fold run: corpora, features and frozen encoder outputs, then the tasks of the folds."""
+"""Before any fold run: corpora, features and frozen encoder outputs, then the folds' tasks."""
 
 from __future__ import annotations
 
@@ -55,24 +55,57 @@ def prepare(
         CorpusError: a corpus is missing or damaged.
         PretrainedError: the teacher's folder is no speech encoder.
     """
+    prepared = read_corpora(experiment, store)
+    compute_inputs(experiment, prepared, store, run_shards=run_shards)
+    return prepared
+
+
+def read_corpora(experiment: Experiment, store: Store) -> tuple[Prepared, ...]:
+    """Load and check every corpus and the teacher's folder; computes nothing yet.
+
+    The handles say where features and encoder outputs will be once :func:`compute_inputs` has run.
+
+    Raises:
+        CorpusError: a corpus is missing or damaged.
+        PretrainedError: the teacher's folder is no speech encoder.
+    """
     teacher = experiment.recipe.teacher
     prepared = []
     for section in experiment.corpora:
         corpus = load_corpus(section)
+        encoder = None
+        if isinstance(teacher, PretrainedTeacher):
+            encoder = encoder_handle(corpus, teacher, store=store, device=device_of(experiment))
+        frames = pack_handle(corpus, experiment.features, store=store)
+        prepared.append(Prepared(corpus=corpus, frames=frames, encoder=encoder))
+    return tuple(prepared)
+
+
+def compute_inputs(
+    experiment: Experiment,
+    prepared: Iterable[Prepared],
+    store: Store,
+    *,
+    run_shards: RunShards = run_shards_here,
+) -> None:
+    """See to the features and encoder outputs of every corpus; what the store has is kept.
+
+    Raises:
+        PretrainedError: the encoder cannot be loaded, has no such layer, or is damaged.
+        CorpusError: an audio file has gone.
+    """
+    teacher = experiment.recipe.teacher
+    for entry in prepared:
+        corpus = entry.corpus
         run_shards(
             f"features of {corpus.name}", feature_shards(corpus, experiment.features, store=store)
         )
-        frames = pack_handle(corpus, experiment.features, store=store)
-        encoder = None
         if isinstance(teacher, PretrainedTeacher):
             device = device_of(experiment)
             run_shards(
                 f"encoder outputs of {corpus.name}",
                 encoder_shards(corpus, teacher, store=store, device=device),
             )
-            encoder = encoder_handle(corpus, teacher, store=store, device=device)
-        prepared.append(Prepared(corpus=corpus, frames=frames, encoder=encoder))
-    return tuple(prepared)
 
 
 def device_of(experiment: Experiment) -> str:

@@ -19,7 +19,8 @@ class Progress:
     """Counts of trials and fold runs, the best score so far, and the time left.
 
     Use as a context manager. The time left is the mean time of the fold runs computed in this
-    phase, times those left: reused ones cost nothing and tell nothing.
+    phase, times those left: reused ones cost nothing and tell nothing. Counts are of the whole
+    sweep, also when an earlier process did a part of it.
     """
 
     title: str
@@ -27,14 +28,17 @@ class Progress:
     trials: int = 0
     trials_done: int = 0
     fold_runs: int = 0
+    earlier: int = 0
+    """Fold runs of trials that had ended when the phase began."""
     computed: int = 0
     reused: int = 0
     failed: int = 0
     best: str = ""
-    phase: str = "starting"
+    phase: str = "reading corpora"
     _began: float = field(default_factory=time.monotonic)
     _phase_began: float = 0.0
     _last_line: float = 0.0
+    _line: str = ""
     _live: Live | None = None
 
     def __enter__(self) -> Progress:
@@ -50,16 +54,26 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the last state on the screen."""
-        self._show(force=True)
+        """Leave the last state on the screen; an error speaks for itself."""
+        if error is None:
+            self._show(force=True)
         if self._live is not None:
             self._live.stop()
 
-    def enter(self, phase: str, *, fold_runs: int = 0, trials: int = 0) -> None:
-        """Begin a phase with so many fold runs (or shards) ahead."""
+    def enter(
+        self,
+        phase: str,
+        *,
+        fold_runs: int = 0,
+        trials: int = 0,
+        earlier: int = 0,
+        trials_earlier: int = 0,
+    ) -> None:
+        """Begin a phase of so many fold runs (or shards) and trials, some of them done earlier."""
         self.phase = phase
         self.fold_runs, self.trials = fold_runs, trials
-        self.computed = self.reused = self.failed = self.trials_done = 0
+        self.earlier, self.trials_done = earlier, trials_earlier
+        self.computed = self.reused = self.failed = 0
         self._phase_began = time.monotonic()
         self._show(force=True)
 
@@ -69,11 +83,17 @@ class Progress:
             self.reused += 1
         else:
             self.computed += 1
-        self._show(force=self.computed + self.reused == self.fold_runs)
+        self._show(force=self.done == self.fold_runs)
 
-    def failure(self, what: str) -> None:
-        """A fold run or trial failed; said at once, whatever the pace of lines."""
+    def failure(self, what: str, *, dropped: int = 0) -> None:
+        """A fold run or trial failed; said at once, whatever the pace of lines.
+
+        Args:
+            what: and why.
+            dropped: fold runs that will not be run because of it.
+        """
         self.failed += 1
+        self.fold_runs -= dropped
         self.console.print(f"failed: {what}", style="red", markup=False)
 
     def trial(self, *, best: str) -> None:
@@ -82,21 +102,25 @@ class Progress:
         self.best = best
         self._show(force=True)
 
+    @property
+    def done(self) -> int:
+        """Fold runs (or shards) that are over, whenever that was."""
+        return self.earlier + self.computed + self.reused
+
     def time_left(self) -> float | None:
         """Seconds, or None before the first fold run has been computed."""
         if not self.computed:
             return None
-        done = self.computed + self.reused
         elapsed = time.monotonic() - self._phase_began
-        return elapsed / self.computed * max(0, self.fold_runs - done)
+        return elapsed / self.computed * max(0, self.fold_runs - self.done)
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [("phase", self.phase)]
         if self.trials:
             facts.append(("trials", f"{self.trials_done} of {self.trials}"))
         if self.fold_runs:
-            done = self.computed + self.reused
-            facts.append(("done", f"{done} of {self.fold_runs} ({self.reused} reused)"))
+            free = f"{self.earlier} earlier, " if self.earlier else ""
+            facts.append(("done", f"{self.done} of {self.fold_runs} ({free}{self.reused} reused)"))
         if self.failed:
             facts.append(("failed", str(self.failed)))
         if self.best:
@@ -119,9 +143,10 @@ class Progress:
             return
         now = time.monotonic()
         if force or now - self._last_line >= LINE_SECONDS:
-            self._last_line = now
-            shown = ", ".join(f"{name}: {value}" for name, value in self._facts()[1:])
-            self.console.print(f"{self.phase}: {shown}", markup=False, highlight=False)
+            line = ", ".join(f"{name}: {value}" for name, value in self._facts()[1:])
+            if line != self._line:
+                self.console.print(f"{self.phase}: {line}", markup=False, highlight=False)
+            self._last_line, self._line = now, line
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,13 @@
-"""A fold run that is written down as it goes."""
+"""Runs that are written down as they go: a fold run, and what a command does as a whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from orchestrator.store import Store
 from orchestrator.tracking.journal import Journal
+from orchestrator.tracking.service import Tracking
 from orchestrator.training.fold_run import FoldOutcome, Role, run_fold
 from orchestrator.training.task import FoldTask
 
@@ -36,3 +40,15 @@ def recorded_run(
         step=outcome.epoch,
     )
     return outcome
+
+
+@contextmanager
+def ended_by_errors(top: Journal, tracking: Tracking) -> Iterator[None]:
+    """End the command's top run when its body raises, so that nothing is left RUNNING."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        top.end("KILLED" if stopped else "FAILED", reason=f"{type(error).__name__}: {error}")
+        tracking.close(timeout=30.0)
+        raise

@@ -86,6 +86,16 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to be copied: making one takes seconds."""
+    from orchestrator.tracking.writer import Writer
+
+    database = tmp_path_factory.mktemp("tracking") / "runs.db"
+    Writer(f"sqlite:///{database}", "nothing").initialise()
+    return database
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what asks for real data, so that nobody has to remember to."""
     for item in items:

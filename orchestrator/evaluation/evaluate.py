@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +19,17 @@ from orchestrator.canonical import digest
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.evaluation.metrics import METRICS, score_row, scores, speaker_rows
-from orchestrator.evaluation.sealed import Scored, Unsealed, evaluation_jobs, unseal
+from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
 from orchestrator.evaluation.statistics import differences, summarise
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
 from orchestrator.experiment.recipe import VerticalVitTeacher
 from orchestrator.features import PackedFrames
-from orchestrator.preparation import PlannedFold, plan_folds, prepare
+from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.protocols import protocol_string
+from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
@@ -72,11 +74,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
     store = Store(experiment.store)
     settings = experiment.evaluate
     with Progress(f"evaluation {experiment.name}", console) as progress:
-        connect(experiment.resources)
-        at_once = fold_runs_at_once(experiment.resources)
-        prepared = prepare(
-            experiment, store, run_shards=shards_on_ray(experiment.resources, progress)
-        )
+        prepared = read_corpora(experiment, store)
         planned = plan_folds(
             experiment,
             prepared,
@@ -98,42 +96,29 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         }
         fingerprints = {entry.corpus.name: entry.corpus.fingerprint for entry in prepared}
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
+        connect(experiment.resources)
+        at_once = fold_runs_at_once(experiment.resources)
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
-        top = _start_runs(tree, experiment, protocols, fingerprints, jobs_of={j.system for j in jobs})
-        places = {
-            (entry.task.corpus, entry.task.fold, entry.task.seed): entry for entry in planned
-        }
-        progress.enter("fold runs", fold_runs=len(jobs))
-        done: list[tuple[Scored, Unsealed]] = []
-        failures: list[Failed] = []
-        for ended in run_jobs(
-            jobs, store=store, tree=tree, resources=experiment.resources, at_once=at_once
-        ):
-            if isinstance(ended, Failed):
-                failures.append(ended)
-                progress.failure(f"{_title(ended)}: {ended.reason}")
-                continue
-            entry = places[ended.job.place[1:]]  # type: ignore[index]
-            unsealed = unseal(ended, entry)
-            done.append((ended, unsealed))
-            _journal_test(tree, ended, unsealed)
-            progress.fold_run(reused=ended.reused)
-        if failures:
-            for system in sorted({job.system for job in jobs}):
-                tree.journal(system).end("FAILED", reason="a fold run failed")
-            top.end("FAILED", reason=f"{len(failures)} fold runs failed")
-            tracking.close(timeout=30.0)
-            named = "; ".join(f"{_title(failed)}: {failed.reason}" for failed in failures[:3])
-            more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
-            raise EvaluationError(
-                f"{len(failures)} of {len(jobs)} fold runs failed, so there is no result: "
-                f"{named}{more}. The {len(done)} others are kept; the same command goes on from them"
+        top = _start_runs(
+            tree, experiment, protocols, fingerprints, jobs_of={j.system for j in jobs}
+        )
+        with ended_by_errors(top, tracking):
+            compute_inputs(
+                experiment,
+                prepared,
+                store,
+                run_shards=shards_on_ray(experiment.resources, progress),
             )
-        result = _result(experiment, done, planned, protocols, fingerprints, store)
-        folder = result_folder(experiment)
-        _write(store, folder, result)
+            progress.enter("fold runs", fold_runs=len(jobs))
+            ended = run_jobs(
+                jobs, store=store, tree=tree, resources=experiment.resources, at_once=at_once
+            )
+            done = _unsealed(ended, jobs, planned, tree=tree, progress=progress)
+            result = _result(experiment, done, planned, protocols, fingerprints, store)
+            folder = result_folder(experiment)
+            _write(store, folder, result)
         _end_runs(tree, top, result)
         pending = tracking.close(timeout=60.0)
     return EvaluationOutcome(
@@ -145,13 +130,51 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
     )
 
 
+def _unsealed(
+    ended: Iterable[Scored | Failed],
+    jobs: Sequence[Job],
+    planned: Sequence[PlannedFold],
+    *,
+    tree: RunTree,
+    progress: Progress,
+) -> list[tuple[Scored, Unsealed]]:
+    """Every job with its test labels, as the jobs end.
+
+    Raises:
+        EvaluationError: when all have ended and some have failed.
+    """
+    places = {(entry.task.corpus, entry.task.fold, entry.task.seed): entry for entry in planned}
+    done: list[tuple[Scored, Unsealed]] = []
+    failures: list[Failed] = []
+    for one in ended:
+        if isinstance(one, Failed):
+            failures.append(one)
+            progress.failure(f"{_title(one)}: {one.reason}", dropped=1)
+            continue
+        task = one.job.task
+        unsealed = unseal(one, places[task.corpus, task.fold, task.seed])
+        done.append((one, unsealed))
+        _journal_test(tree, one, unsealed)
+        progress.fold_run(reused=one.reused)
+    if failures:
+        for system in sorted({job.system for job in jobs}):
+            tree.journal(system).end("FAILED", reason="a fold run failed")
+        named = "; ".join(f"{_title(failed)}: {failed.reason}" for failed in failures[:3])
+        more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
+        raise EvaluationError(
+            f"{len(failures)} of {len(jobs)} fold runs failed, so there is no result: "
+            f"{named}{more}. The {len(done)} others are kept; the same command goes on from them"
+        )
+    return done
+
+
 def _title(failed: Failed) -> str:
     system, corpus, fold, seed = failed.job.place
     return f"{system}, {corpus}, {fold}, seed {seed}"
 
 
 def _root(experiment: Experiment, fingerprints: dict[str, str]) -> str:
-    """The evaluation's name in the run tree: the same recipe on the same corpora is the same run."""
+    """Its name in the run tree: the same recipe on the same corpora is the same run."""
     plain = resolved(experiment)
     what = {key: plain[key] for key in ("recipe", "features", "protocol", "evaluate", "variant")}
     return f"evaluation-{digest([what, fingerprints])[:12]}"
@@ -289,7 +312,9 @@ def _macs(
             sections["teacher"] = task.recipe.teacher
         for system, section in sections.items():
             network = build_network(section, features=task.features, classes=task.classes)
-            found[task.corpus, system] = multiply_accumulates(network, frames=frames, width=pack.width)
+            found[task.corpus, system] = multiply_accumulates(
+                network, frames=frames, width=pack.width
+            )
     return found
 
 

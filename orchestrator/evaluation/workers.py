@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -67,7 +68,7 @@ def run_jobs(
     left it unfit.
     """
     several = resources.student_workers > 1 or resources.teacher_workers > 1
-    actor_class = ray.remote(
+    actor_class: Any = ray.remote(
         # with several Ray Train workers the actor only waits for them
         num_cpus=0 if several else resources.trial.cpus,
         num_gpus=0 if several else resources.trial.gpus,
@@ -75,7 +76,7 @@ def run_jobs(
     queue = list(reversed(jobs))
     lost: dict[tuple[str | int, ...], int] = {}
     idle = [actor_class.remote(store, tree) for _ in range(min(at_once, len(jobs)))]
-    running: dict[ray.ObjectRef, tuple[Job, ray.actor.ActorHandle]] = {}
+    running: dict[Any, tuple[Job, Any]] = {}
     try:
         while queue or running:
             while queue and idle:
@@ -106,8 +107,6 @@ def run_jobs(
             ray.kill(actor)
 
 
-def _replaced(
-    actor: ray.actor.ActorHandle, actor_class: ray.actor.ActorClass, store: Store, tree: RunTree
-) -> ray.actor.ActorHandle:
+def _replaced(actor: Any, actor_class: Any, store: Store, tree: RunTree) -> Any:
     ray.kill(actor)
     return actor_class.remote(store, tree)

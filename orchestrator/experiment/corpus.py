@@ -26,7 +26,7 @@ class CorpusBase(Section):
     columns: dict[str, ColumnMap] = {}
     """Columns to make (or replace) by a map: ``session: {source: speaker, map: {"03": "1"}}``."""
     labels: dict[str, str] | None = None
-    """From the corpus's emotion to the one to learn; emotions left out are not used, and counted."""
+    """From the corpus's emotion to the one to learn; those left out are not used, and counted."""
 
     @property
     def title(self) -> str:
@@ -59,7 +59,7 @@ class TableCorpus(CorpusBase):
 
 
 class SyntheticCorpus(CorpusBase):
-    """The built-in speech-like corpus: nothing to download, seeded, several sessions of two speakers."""
+    """The built-in speech-like corpus: nothing to download, seeded, sessions of two speakers."""
 
     kind: Literal["synthetic"]
     sessions: Annotated[int, Field(ge=2)] = 4

@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Augment(Section):
-    """What is done to a training utterance each time it is drawn; the teacher hears it unchanged."""
+    """What is done to a training utterance each time it is drawn; the teacher hears it as it is."""
 
     frequency_masks: Annotated[int, Field(ge=0)] = 0
     frequency_width: Count = 8
@@ -26,6 +26,10 @@ class Augment(Section):
     """Largest relative change of tempo: 0.1 draws from 0.9 to 1.1."""
     frequency_warp: Share = 0.0
     """Largest relative warp of the Mel axis, after vocal tract length perturbation."""
+    gain_db: Annotated[float, Field(ge=0.0)] = 0.0
+    """Largest change of level: 6 draws from -6 to +6 dB."""
+    tilt_db: Annotated[float, Field(ge=0.0)] = 0.0
+    """Largest spectral tilt from the lowest to the highest Mel bin, the middle unchanged."""
     noise: Annotated[float, Field(ge=0.0)] = 0.0
     """Standard deviation of white noise added to the normalised features."""
     crop_seconds: Annotated[float, Field(gt=0.0)] | None = None
@@ -55,6 +59,16 @@ class Training(Section):
     augment: Augment = Augment()
 
 
+class HeadTraining(Training):
+    """How layer mix and head over a frozen encoder are fitted; setting one key keeps the rest."""
+
+    epochs: Count = 100
+    lr: Annotated[float, Field(gt=0.0)] = 3.0e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    warmup_share: Share = 0.0
+    label_smoothing: Share = 0.1
+
+
 class VerticalVit(Section):
     """The vertical-patch vision transformer of Kim & Lee 2024; the defaults are their student."""
 
@@ -76,11 +90,11 @@ class VerticalVit(Section):
 
 
 class ConvTransformer(Section):
-    """A small log-Mel student: strided 2-D convolutions, a transformer over frames, attentive pooling."""
+    """A small log-Mel student: strided 2-D convolutions, a transformer, attentive pooling."""
 
     kind: Literal["conv-transformer"]
     channels: tuple[Count, ...] = (32, 64, 96)
-    """Widths of the convolution blocks; each block halves the Mel axis, the first two halve time."""
+    """Widths of the convolution blocks; each halves the Mel axis, the first two halve time."""
     dim: Count = 144
     depth: Annotated[int, Field(ge=0)] = 2
     heads: Count = 4
@@ -110,9 +124,7 @@ class PretrainedTeacher(Section):
     """Over time, of each layer: the mean, or the mean and the standard deviation."""
     frames: bool = True
     """Keep the layers' frames in the store (half precision): needed to match tokens."""
-    training: Training = Training(
-        epochs=100, lr=3.0e-3, weight_decay=0.1, warmup_share=0.0, label_smoothing=0.1
-    )
+    training: HeadTraining = HeadTraining()
     """How the mix and the head are fitted; there is no augmentation."""
 
     @model_validator(mode="after")
@@ -160,7 +172,7 @@ class JointSchedule(Section):
 
 
 class MatchingFirstSchedule(Section):
-    """Kim & Lee 2024, figure of the overall process: feature maps alone first, then all objectives."""
+    """Kim & Lee 2024, figure of the overall process: feature maps alone, then all objectives."""
 
     kind: Literal["matching-first"]
     matching_epochs: Count = 50

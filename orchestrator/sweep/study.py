@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,10 @@ def make_sampler(kind: str, *, seed: int, number: int) -> optuna.samplers.BaseSa
     drawn = derived_seed("sampler", seed, number) % 2**32
     if kind == "random":
         return optuna.samplers.RandomSampler(seed=drawn)
-    return optuna.samplers.TPESampler(seed=drawn, multivariate=True, group=True)
+    with warnings.catch_warnings():
+        # said at every draw: that grouping of conditional parameters may change between versions
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=drawn, multivariate=True, group=True)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class SweepSummary:
     best_value: float | None
     best_overrides: Mapping[str, Any]
     trials: tuple[Mapping[str, Any], ...]
-    """One row a trial: number, state, value, folds, overrides, reason."""
+    """One row a trial: number, state, whether it has ended, value, folds, overrides, reason."""
 
 
 def summarise(study: optuna.Study, *, metric: str, planned: int) -> SweepSummary:
@@ -137,6 +141,7 @@ def summarise(study: optuna.Study, *, metric: str, planned: int) -> SweepSummary
             {
                 "number": t.number,
                 "state": t.state.name,
+                "ended": t.state.is_finished(),
                 "value": t.value,
                 "folds": t.user_attrs.get("folds", {}),
                 "overrides": overrides_of(t),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,9 +18,10 @@ from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_r
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
-from orchestrator.preparation import PlannedFold, plan_folds, prepare
+from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.protocols import protocol_string
+from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.sweep.searcher import StudySearcher
 from orchestrator.sweep.study import (
@@ -44,6 +47,8 @@ class SweepOutcome:
     """Fold runs trained now."""
     reused: int
     """Fold runs whose students the store already had."""
+    earlier: int
+    """Fold runs of trials that had ended before."""
     pending: int
     """Journal segments that have not reached MLflow."""
 
@@ -56,12 +61,17 @@ class SweepOutcome:
 class _Watch(tune.Callback):
     """Hands what Tune learns to the progress display."""
 
-    def __init__(self, progress: Progress, study: optuna.Study, metric: str) -> None:
+    def __init__(
+        self, progress: Progress, study: optuna.Study, metric: str, *, folds: int, seeds: int
+    ) -> None:
         self.progress = progress
         self.study = study
         self.metric = metric
+        self.folds = folds
+        self.seeds = seeds
         self.computed = 0
         self.reused = 0
+        self._counted: dict[int, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that is never done here."""
@@ -76,9 +86,14 @@ class _Watch(tune.Callback):
         **info: Any,
     ) -> None:
         """One fold of one trial is done."""
+        number = trial.config["number"]
         if result.get("failed"):
-            self.progress.failure(f"trial {trial.config['number']}: {result['failed']}")
+            self._failed(number, result["failed"])
             return
+        folds = len(json.loads(result["folds"]))
+        if folds <= self._counted.get(number, 0):
+            return  # a trial begun again after its node was lost
+        self._counted[number] = folds
         self.computed += result["computed"]
         self.reused += result["reused"]
         for reused in [False] * result["computed"] + [True] * result["reused"]:
@@ -88,6 +103,20 @@ class _Watch(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """One trial has ended."""
+        self._ended()
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """One trial is given up: its actor was lost again and again."""
+        self._failed(trial.config["number"], "its actor was lost")
+        self._ended()
+
+    def _failed(self, number: int, reason: str) -> None:
+        missing = self.folds - self._counted.get(number, 0)
+        self.progress.failure(f"trial {number}: {reason}", dropped=missing * self.seeds)
+
+    def _ended(self) -> None:
         best = best_trial(self.study)
         value = None if best is None else best.value
         self.progress.trial(
@@ -119,17 +148,15 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
     protocol = search.protocol or experiment.protocol
     store = Store(experiment.store)
     with Progress(f"sweep {experiment.name}", console) as progress:
-        connect(experiment.resources)
-        at_once = fold_runs_at_once(experiment.resources)
-        prepared = prepare(
-            experiment, store, run_shards=shards_on_ray(experiment.resources, progress)
-        )
+        prepared = read_corpora(experiment, store)
         planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
         study = open_study(experiment, store, prepared)
         searcher = StudySearcher(study, space, sampler=search.sampler, seed=search.seed)
         before = summarise(study, metric=search.metric, planned=search.trials)
         remaining = max(0, search.trials - before.complete - before.failed)
         tree = RunTree(store, experiment.name, "sweep")
+        connect(experiment.resources)
+        at_once = fold_runs_at_once(experiment.resources)
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
@@ -146,23 +173,33 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
                 ),
             },
         )
-        top.flush()
-        watch = _Watch(progress, study, search.metric)
-        if remaining:
-            tasks = _tasks(planned)
-            progress.enter(
-                "trials",
-                fold_runs=remaining * len(planned),
-                trials=remaining,
-            )
-            _run_trials(
-                TrialContext(experiment=experiment, tasks=tasks, store=store, tree=tree),
-                searcher,
-                watch,
-                remaining=remaining,
-                at_once=at_once,
-                experiment=experiment,
-            )
+        tasks = _tasks(planned)
+        watch = _Watch(progress, study, search.metric, folds=len(tasks), seeds=len(search.seeds))
+        folds_earlier = sum(len(trial["folds"]) for trial in before.trials if trial["ended"])
+        earlier = folds_earlier * len(search.seeds)
+        with ended_by_errors(top, tracking):
+            if remaining:
+                compute_inputs(
+                    experiment,
+                    prepared,
+                    store,
+                    run_shards=shards_on_ray(experiment.resources, progress),
+                )
+                progress.enter(
+                    "trials",
+                    fold_runs=earlier + remaining * len(planned),
+                    trials=search.trials,
+                    earlier=earlier,
+                    trials_earlier=search.trials - remaining,
+                )
+                _run_trials(
+                    TrialContext(experiment=experiment, tasks=tasks, store=store, tree=tree),
+                    searcher,
+                    watch,
+                    remaining=remaining,
+                    at_once=at_once,
+                    experiment=experiment,
+                )
         summary = summarise(study, metric=search.metric, planned=search.trials)
         if summary.best_value is not None:
             top.metrics(
@@ -173,10 +210,19 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
                 },
                 step=summary.complete + summary.failed,
             )
-        top.end("FINISHED" if summary.complete else "FAILED")
+        if summary.complete + summary.failed < search.trials:
+            top.end("KILLED", reason="interrupted; the same command goes on from here")
+        elif not summary.complete:
+            top.end("FAILED", reason="every trial failed")
+        else:
+            top.end("FINISHED")
         pending = tracking.close(timeout=60.0)
     return SweepOutcome(
-        summary=summary, computed=watch.computed, reused=watch.reused, pending=pending
+        summary=summary,
+        computed=watch.computed,
+        reused=watch.reused,
+        earlier=earlier,
+        pending=pending,
     )
 
 
@@ -196,6 +242,8 @@ def _run_trials(
         "CPU": 0.0 if several else float(resources.trial.cpus),
         "GPU": 0.0 if several else resources.trial.gpus,
     }
+    # its warnings advise Tuner.restore; ours is to run the same command again
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)
     with tempfile.TemporaryDirectory() as scratch:
         tuner = tune.Tuner(

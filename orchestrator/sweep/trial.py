@@ -40,7 +40,9 @@ class TrialActor(tune.Trainable):
     Tune reuses the actor for the next trial, so that imports and caches are paid once.
     """
 
-    def setup(self, config: dict[str, Any], context: TrialContext) -> None:
+    def setup(  # type: ignore[override]  # Tune hands over what with_parameters holds
+        self, config: dict[str, Any], context: TrialContext
+    ) -> None:
         """Keep the context and begin the first trial."""
         self.context = context
         self._begin(config)
@@ -74,8 +76,10 @@ class TrialActor(tune.Trainable):
         try:
             outcomes = self._run_fold(name)
         except Exception as error:  # a failed fold is a failed trial, whatever failed
-            reason = f"{name}: {error}" if isinstance(error, UnderstudyError) else (
-                f"{name}: {type(error).__name__}: {error}"
+            reason = (
+                f"{name}: {error}"
+                if isinstance(error, UnderstudyError)
+                else (f"{name}: {type(error).__name__}: {error}")
             )
             self.journal.end("FAILED", reason=reason)
             return {"failed": reason, "done": True, "complete": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,13 @@ from torch import Tensor
 from orchestrator.experiment.recipe import Augment
 from orchestrator.training.state import derived_seed
 
-FIXED_DRAWS = 3  # stretch, warp, crop; then two for each mask
+FIXED_DRAWS = 5  # stretch, warp, crop, gain, tilt; then two for each mask
+LOG_POWER_PER_DB = math.log(10.0) / 10.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """The stretch of each utterance that is heard, as shares of its length: ``start + span * x``."""
+    """The stretch of an utterance that is heard, in shares of its length: ``start + span * x``."""
 
     start: Tensor
     span: Tensor
@@ -66,6 +68,24 @@ def warp_frequency(frames: Tensor, *, warp: Tensor, channels: int) -> Tensor:
     planes = frames.reshape(batch, time, channels, bins)
     warped = torch.einsum("btcf,bfg->btcg", planes, matrix.to(frames))
     return warped.reshape(batch, time, width)
+
+
+def change_level(
+    augment: Augment, frames: Tensor, draws: Tensor, *, scale: Tensor, channels: int
+) -> Tensor:
+    """Add a random gain and spectral tilt, as another distance or microphone would.
+
+    Args:
+        frames: normalised, ``(batch, frames, bins * channels)``; deltas do not change.
+        scale: what one unit of natural log power is after normalisation, ``(bins * channels,)``.
+    """
+    bins = frames.shape[2] // channels
+    gain = augment.gain_db * (2.0 * draws[:, 3] - 1.0)
+    tilt = augment.tilt_db * (2.0 * draws[:, 4] - 1.0)
+    decibels = gain[:, None] + tilt[:, None] * torch.linspace(-0.5, 0.5, bins)
+    offset = torch.zeros(len(draws), frames.shape[2])
+    offset[:, :bins] = decibels * LOG_POWER_PER_DB
+    return frames + (offset.to(frames) * scale)[:, None, :]
 
 
 def mask_features(

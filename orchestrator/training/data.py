@@ -14,6 +14,7 @@ from orchestrator.features import PackedFrames
 from orchestrator.training.augment import (
     Window,
     add_noise,
+    change_level,
     heard,
     mask_features,
     stretched_lengths,
@@ -56,6 +57,7 @@ class FrameData:
         self.lengths = torch.tensor([len(view) for view in views])
         self.starts = torch.cumsum(self.lengths, 0) - self.lengths
         self.flat = torch.from_numpy((flat - mean) / std).to(device)
+        self.scale = torch.from_numpy(1.0 / std).to(self.flat)
         self.channels = channels
         self.hop_seconds = hop_seconds
         self.augment = augment
@@ -80,10 +82,12 @@ class FrameData:
         if self.augment.frequency_warp:
             warp = 1.0 + self.augment.frequency_warp * (2.0 * draws[:, 1] - 1.0)
             frames = warp_frequency(frames, warp=warp, channels=self.channels)
-        if self.augment.noise:
-            frames = add_noise(
-                self.augment, frames, spoken, contents, seed=self.seed, epoch=epoch
+        if self.augment.gain_db or self.augment.tilt_db:
+            frames = change_level(
+                self.augment, frames, draws, scale=self.scale, channels=self.channels
             )
+        if self.augment.noise:
+            frames = add_noise(self.augment, frames, spoken, contents, seed=self.seed, epoch=epoch)
         if self.augment.frequency_masks or self.augment.time_masks:
             frames = mask_features(
                 self.augment,
@@ -147,12 +151,12 @@ def epoch_batches(lengths: Tensor, *, size: int, seed: int, epoch: int) -> list[
     generator = torch.Generator().manual_seed(derived_seed("order", seed, epoch))
     order = torch.randperm(len(lengths), generator=generator)
     batches: list[Tensor] = []
-    for pool in order.split(size * 8):
+    for pool in torch.split(order, size * 8):
         by_length = pool[torch.argsort(lengths[pool], stable=True)]
-        batches.extend(by_length.split(size))
+        batches.extend(torch.split(by_length, size))
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def scoring_batches(lengths: Tensor, *, size: int = 64) -> Sequence[Tensor]:
     """Batches for scoring, by length."""
-    return torch.argsort(lengths, stable=True).split(size)
+    return torch.split(torch.argsort(lengths, stable=True), size)

@@ -22,7 +22,7 @@ VALIDATION = "validation_logits.npy"
 def write_fitted(
     folder: Path, fitted: Fitted, *, extra: dict[str, Tensor], facts: dict[str, Any]
 ) -> None:
-    """Weights (with ``extra`` tensors), facts, history and validation logits of a fitted network."""
+    """Weights (with ``extra`` tensors), facts, history and validation logits of a network."""
     tensors = {f"network.{name}": value.contiguous() for name, value in fitted.state.items()}
     save_file(tensors | extra, folder / WEIGHTS)
     write_json(folder / FACTS, facts | {"epoch": fitted.epoch})

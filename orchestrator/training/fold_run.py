@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from orchestrator.canonical import JSON
 from orchestrator.evaluation.metrics import Scores, scores
 from orchestrator.store import Artifact, Store
 from orchestrator.training.files import FACTS, VALIDATION, read_json
@@ -83,7 +84,7 @@ def predict(
     A stage of its own: the key of training holds no test ids, so whoever evaluates a student of a
     sweep only scores (law 4).
     """
-    inputs = {"trained": trained.key, "utterances": utterances.key()}
+    inputs: dict[str, JSON] = {"trained": trained.key, "utterances": utterances.key()}
 
     def build(folder: Path) -> None:
         with _state(task):

@@ -32,7 +32,7 @@ def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
 
 
 class FrameSource:
-    """The frames of a fold, normalised by the statistics of its training utterances only (law 2)."""
+    """The frames of a fold, normalised by statistics of its training utterances only (law 2)."""
 
     def __init__(self, task: FoldTask, pack: PackedFrames, train: Utterances) -> None:
         self.task = task

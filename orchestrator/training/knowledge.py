@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +14,10 @@ from orchestrator.protocols import inner_folds
 from orchestrator.store import Artifact, Store
 from orchestrator.training.task import FoldTask, Reporter, Silent
 from orchestrator.training.teacher import load_teacher, teacher_artifact
+from orchestrator.training.tokens import Tokens
 
 INNER_FOLDS = 4
 """Inner speaker folds of cross-fitted logits: each teacher hears three quarters of the speakers."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Features of every time step of some utterances, flat."""
-
-    flat: Tensor
-    """``(total, width)``."""
-    lengths: Tensor
-    """``(utterances,)``."""
-
-    @property
-    def starts(self) -> Tensor:
-        """Where each utterance begins, ``(utterances,)``."""
-        return torch.cumsum(self.lengths, 0) - self.lengths
-
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded features ``(batch, steps, width)`` and lengths ``(batch,)``."""
-        lengths = self.lengths[rows]
-        axis = torch.arange(int(lengths.max()))
-        places = self.starts[rows][:, None] + torch.minimum(axis, lengths[:, None] - 1)
-        return self.flat[places], lengths
 
 
 @dataclass(frozen=True)
@@ -87,25 +66,40 @@ def load_knowledge(task: FoldTask, store: Store, *, reporter: Reporter) -> Knowl
     tokens = None
     if task.recipe.objectives.feature_map and task.recipe.feature_map.match == "tokens":
         teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
-        flat, lengths = load_teacher(task, store, teacher).tokens(task.train)
-        tokens = Tokens(flat=flat, lengths=lengths)
+        tokens = load_teacher(task, store, teacher).tokens(task.train)
+        tokens = replace(tokens, flat=_standardised(tokens.flat))
     return Knowledge(
         logits=torch.from_numpy(np.load(artifact.path / "logits.npy")).to(task.device),
-        pooled=torch.from_numpy(np.load(artifact.path / "pooled.npy")).to(task.device),
+        pooled=_standardised(
+            torch.from_numpy(np.load(artifact.path / "pooled.npy")).to(task.device)
+        ),
         tokens=tokens,
     )
 
 
+def _standardised(features: Tensor) -> Tensor:
+    """Each feature to mean 0 and deviation 1 over the training utterances (inferred).
+
+    Teachers' features differ in scale by orders of magnitude, and the weight of the feature-map
+    objective should mean the same for all; a ViT's are layer-normalised, so little changes there.
+    """
+    deviation, mean = torch.std_mean(features, dim=0, correction=0)
+    return (features - mean) / deviation.clamp(min=1e-5)
+
+
 def _cross_fitted_logits(task: FoldTask, store: Store) -> np.ndarray:
-    table = pd.DataFrame({"id": task.train.ids, "speaker": task.train.speakers})
+    # inner folds are dealt by speaker alone
+    table = pd.DataFrame({"id": task.train.ids, "speaker": task.train.speakers}).assign(
+        session="", emotion=""
+    )
     place = {name: row for row, name in enumerate(task.train.ids)}
     logits = np.full((len(place), task.classes), np.nan, dtype=np.float32)
-    for fit_ids, held_ids in inner_folds(
-        table, task.train.ids, folds=INNER_FOLDS, seed=task.seed
-    ):
+    for fit_ids, held_ids in inner_folds(table, task.train.ids, folds=INNER_FOLDS, seed=task.seed):
         train = task.train.subset(fit_ids)
         held = task.train.subset(held_ids)
         artifact = teacher_artifact(task, store, train=train, reporter=Silent())
-        logits[[place[name] for name in held.ids]] = load_teacher(task, store, artifact).logits(held)
+        logits[[place[name] for name in held.ids]] = load_teacher(task, store, artifact).logits(
+            held
+        )
     assert np.isfinite(logits).all(), "inner folds hold every training utterance once"
     return logits

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from orchestrator.errors import TrainingError
+from orchestrator.errors import TrainingError, UnderstudyError
 from orchestrator.training.files import HISTORY, read_json
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.task import Reporter, Silent
@@ -48,7 +48,8 @@ def _fit_on_ray(fit: Fit, *, workers: int, gpus: bool) -> Mapping[str, bytes]:
 
     with tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
-            _worker,
+            # Ray's annotation knows no train function that returns something, its Result does
+            cast(Callable[[dict[Any, Any]], None], _worker),
             train_loop_config={"fit": fit},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
             # Train resumes whatever it finds under a name it has seen: a scratch folder has none.
@@ -57,8 +58,13 @@ def _fit_on_ray(fit: Fit, *, workers: int, gpus: bool) -> Mapping[str, bytes]:
         try:
             result = trainer.fit()
         except TrainingFailedError as error:
-            raise TrainingError(f"training on {workers} Ray Train workers failed: {error}") from error
-    files: Mapping[str, bytes] | None = result.return_value
+            # a worker's own reason is a paragraph, Ray's is a traceback
+            failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+            known = [it for it in failures.values() if isinstance(it, UnderstudyError)]
+            raise TrainingError(
+                f"training on {workers} Ray Train workers failed: {known[0] if known else error}"
+            ) from error
+    files: Mapping[str, bytes] | None = result.return_value  # type: ignore[attr-defined]
     if not files:
         raise TrainingError(f"training on {workers} Ray Train workers returned no weights")
     return files

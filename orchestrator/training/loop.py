@@ -66,7 +66,8 @@ def fit(
     workers takes the same steps, up to the rounding of sums.
 
     Raises:
-        TrainingError: a loss is not finite; names the step, the objective and the utterances.
+        TrainingError: a loss is not finite; names the step, the objective and the utterances. Or
+            that of validation; names the epoch.
     """
     labels = torch.tensor(list(validation_labels))
     average = copy.deepcopy(network).requires_grad_(False) if settings.average_decay else None
@@ -109,6 +110,13 @@ def fit(
             scored = average if average is not None else network
             logits = predict_logits(scored, validation)
             row |= _validation(logits, labels)
+            loss = row["validation/cross_entropy"]
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"validation cross_entropy became {loss} after epoch {epoch} "
+                    f"(stage {stage.name!r}); lower recipe.training.lr or set "
+                    "recipe.training.gradient_clip"
+                )
             trail.append(
                 -row["validation/macro_recall"]
                 if settings.epoch_choice == "validation-macro-recall"
@@ -145,6 +153,8 @@ def learning_rate(step: int, *, updates: int, settings: Training) -> float:
 @torch.no_grad()
 def predict_logits(network: nn.Module, data: Data) -> Tensor:
     """Logits ``(utterances, classes)`` on the CPU, in the order of ``data``."""
+    if not len(data):
+        raise TrainingError("there is nothing to score: the set of utterances is empty")
     network.eval()
     out: Tensor | None = None
     for rows in scoring_batches(data.lengths):
@@ -152,8 +162,7 @@ def predict_logits(network: nn.Module, data: Data) -> Tensor:
         if out is None:
             out = torch.zeros(len(data), logits.shape[1])
         out[rows] = logits
-    if out is None:
-        raise TrainingError("there is nothing to score: the set of utterances is empty")
+    assert out is not None
     return out
 
 
@@ -183,7 +192,7 @@ def _gradients(
                 f"utterances of the batch: {heard}. Lower recipe.training.lr or set "
                 "recipe.training.gradient_clip"
             )
-    (sum(sums.values(), start=torch.zeros(())) / global_batch).backward()
+    torch.autograd.backward(sum(sums.values(), start=torch.zeros(())) / global_batch)
     return found
 
 
@@ -222,5 +231,5 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float, *, upd
     decay = min(decay, (1 + updates) / (10 + updates))
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, 1.0 - decay)
-    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
-        mean.copy_(value)
+    for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(buffer)

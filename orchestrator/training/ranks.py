@@ -24,28 +24,27 @@ class Ranks:
         return cls()
 
     def share(self, rows: Tensor) -> Tensor:
-        """This rank's part of a global batch; the parts neither overlap nor leave a row out."""
+        """The rows of a global batch that are this rank's: no overlap, and none left out."""
         return rows[self.rank :: self.world]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add every rank's gradients, in one message.
 
         Losses are divided by the global batch, so the sum is the gradient of the global mean,
-        whatever the sizes of the parts. A rank whose part is empty contributes zeros.
+        whatever the sizes of the parts. A rank whose part is empty contributes zeros. What no rank
+        has used keeps no gradient, so that the optimiser leaves it alone as it does in one process.
         """
         if self.world == 1:
             return
         wanted = [p for p in parameters if p.requires_grad]
-        for parameter in wanted:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([p.grad.reshape(-1) for p in wanted if p.grad is not None])
+        used = torch.tensor([float(p.grad is not None) for p in wanted])
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
+        flat = torch.cat([*(part.reshape(-1) for part in parts), used.to(wanted[0])])
         torch.distributed.all_reduce(flat)
-        offset = 0
-        for parameter in wanted:
-            size = parameter.numel()
-            parameter.grad = flat[offset : offset + size].view_as(parameter).clone()
-            offset += size
+        sums, used = torch.split(flat, [len(flat) - len(wanted), len(wanted)])
+        shares = torch.split(sums, [p.numel() for p in wanted])
+        for parameter, share, by in zip(wanted, shares, used.tolist(), strict=True):
+            parameter.grad = share.view_as(parameter).clone() if by else None
 
     def sum_values(self, values: Tensor) -> Tensor:
         """The elementwise sum over ranks."""

@@ -24,6 +24,7 @@ def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
     cuda_state = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     before_threads = torch.get_num_threads()
     before_deterministic = torch.are_deterministic_algorithms_enabled()
+    before_warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -39,7 +40,7 @@ def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda_state)
             torch.cuda.empty_cache()
         torch.set_num_threads(before_threads)
-        torch.use_deterministic_algorithms(before_deterministic, warn_only=True)
+        torch.use_deterministic_algorithms(before_deterministic, warn_only=before_warn_only)
 
 
 def derived_seed(*parts: int | str) -> int:

@@ -129,7 +129,9 @@ def _projection(
     """From the student's width to the teacher's, where features are matched and widths differ."""
     if knowledge is None or not task.recipe.objectives.feature_map:
         return None
-    width = knowledge.pooled.shape[1]
+    # an encoder's pooled mean and deviation are twice as wide as its frames
+    matched = knowledge.pooled if knowledge.tokens is None else knowledge.tokens.flat
+    width = matched.shape[1]
     student_width = int(network.dim)  # type: ignore[arg-type]
     if student_width == width:
         return None
@@ -186,7 +188,12 @@ def _feature_map(
     # the student heard a window of the utterance; its tokens' places are relative to that window
     window = batch.window
     start, span = (part[:, None].to(output.positions) for part in (window.start, window.span))
-    target = align_tokens(frames, lengths.to(frames.device), start + span * output.positions)
+    target = align_tokens(
+        frames,
+        lengths.to(frames.device),
+        start + span * output.positions,
+        teacher_extents=knowledge.tokens.extents[batch.rows].to(frames.device),
+    )
     tokens = output.tokens if projection is None else projection(output.tokens)
     mask = length_mask(output.token_lengths, output.tokens.shape[1])
     return feature_map_l1(tokens, target, mask=mask)

@@ -23,11 +23,12 @@ from orchestrator.training.data import Batch, Data, PooledData, scoring_batches
 from orchestrator.training.files import read_weights, statistics_tensors, write_fitted
 from orchestrator.training.inputs import FrameSource, frame_data, plain, shared_inputs
 from orchestrator.training.launch import launch
-from orchestrator.training.loop import Fitted, Stage, fit, predict_logits
+from orchestrator.training.loop import Stage, fit, predict_logits
 from orchestrator.training.networks import build_network
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import derived_seed
 from orchestrator.training.task import FoldTask, Reporter, Unlabelled, Utterances
+from orchestrator.training.tokens import Tokens
 
 
 def label_stage(
@@ -72,8 +73,8 @@ class Teacher(ABC):
         """What the network reads of some utterances."""
 
     @abstractmethod
-    def tokens(self, utterances: Unlabelled) -> tuple[Tensor, Tensor]:
-        """Flat features of every time step ``(total, width)`` and steps of each utterance."""
+    def tokens(self, utterances: Unlabelled) -> Tokens:
+        """Features of every time step."""
 
     def logits(self, utterances: Unlabelled) -> np.ndarray:
         """Logits ``(utterances, classes)``."""
@@ -106,7 +107,7 @@ class VitTeacher(Teacher):
         return frame_data(self.task, self.pack, utterances, mean=mean, std=std)
 
     @torch.no_grad()
-    def tokens(self, utterances: Unlabelled) -> tuple[Tensor, Tensor]:
+    def tokens(self, utterances: Unlabelled) -> Tokens:
         """The patches after the last norm."""
         data = self.data(utterances)
         found: dict[int, Tensor] = {}
@@ -117,7 +118,13 @@ class VitTeacher(Teacher):
             ):
                 found[row] = tokens[:length].clone()
         ordered = [found[row] for row in range(len(data))]
-        return torch.cat(ordered), torch.tensor([len(tokens) for tokens in ordered])
+        section = self.task.recipe.teacher
+        assert isinstance(section, VerticalVitTeacher)
+        return Tokens(
+            flat=torch.cat(ordered),
+            lengths=torch.tensor([len(tokens) for tokens in ordered]),
+            extents=data.lengths / section.patch_frames,
+        )
 
 
 class EncoderTeacher(Teacher):
@@ -133,13 +140,14 @@ class EncoderTeacher(Teacher):
         return PooledData(self.outputs.pooled(utterances.ids), device=self.task.device)
 
     @torch.no_grad()
-    def tokens(self, utterances: Unlabelled) -> tuple[Tensor, Tensor]:
+    def tokens(self, utterances: Unlabelled) -> Tokens:
         """The layers' frames mixed as the head mixes them."""
         mixed = [
-            self.mix.mix_frames(torch.from_numpy(np.asarray(frames)).to(self.task.device).float())
+            self.mix.mix_frames(torch.from_numpy(frames.astype(np.float32)).to(self.task.device))
             for frames in self.outputs.frames(utterances.ids)
         ]
-        return torch.cat(mixed), torch.tensor([len(frames) for frames in mixed])
+        lengths = torch.tensor([len(frames) for frames in mixed])
+        return Tokens(flat=torch.cat(mixed), lengths=lengths, extents=lengths.float())
 
 
 def teacher_artifact(
@@ -191,6 +199,7 @@ def _fit_teacher(
     network: nn.Module
     data: Data
     validation: Data
+    settings: Training
     if isinstance(section, PretrainedTeacher):
         assert task.encoder is not None
         outputs = EncoderOutputs.open(store, task.encoder)

@@ -1,0 +1,185 @@
+"""Whole evaluations through Ray: the same again, broken off, and of a sweep's best."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.errors import ExperimentError, ProtocolError
+from orchestrator.evaluation.evaluate import EvaluationError, EvaluationOutcome, run_evaluation
+from orchestrator.experiment import Experiment
+from orchestrator.sweep.sweep import best_of, run_sweep
+from tests import small
+
+RESULTS = ("evaluation.json", "rows.csv", "speakers.csv")
+SYSTEMS = ("teacher", "student-alone", "distilled")
+
+
+def silent() -> Console:
+    return Console(file=io.StringIO())
+
+
+def evaluated(experiment: Experiment) -> EvaluationOutcome:
+    return run_evaluation(experiment, console=silent())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The files of the evaluation's result."""
+    return {name: (folder / "store" / "results" / "small" / name).read_bytes() for name in RESULTS}
+
+
+def statuses(folder: Path) -> Counter[str]:
+    return Counter(run.info.status for run in small.runs(folder))
+
+
+@pytest.fixture(scope="module")
+def first(
+    ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, tracking_database: Path
+) -> tuple[Path, EvaluationOutcome]:
+    """An evaluation in a folder of its own, two fold runs at once."""
+    folder = tmp_path_factory.mktemp("first")
+    experiment = small.load(folder, "resources.concurrent=2", database=tracking_database)
+    return folder, evaluated(experiment)
+
+
+@pytest.mark.slow
+def test_every_system_is_scored_on_every_utterance_once(
+    first: tuple[Path, EvaluationOutcome],
+) -> None:
+    folder, outcome = first
+    result = json.loads(files(folder)["evaluation.json"])
+
+    assert result == outcome.result
+    assert (outcome.computed, outcome.reused, outcome.pending) == (9, 0, 0)
+    assert {(row["system"], row["fold"]) for row in result["rows"]} == {
+        (system, f"session={number}") for system in SYSTEMS for number in (1, 2, 3)
+    }
+    for system in SYSTEMS:
+        confusion = result["confusion"]["synthetic"][system]["0"]
+        assert sum(map(sum, confusion)) == 24
+        assert sum(row["n"] for row in result["speakers"] if row["system"] == system) == 24
+    assert result["selection"] == "fixed"
+    assert "leave-one-session-out (3 folds)" in result["protocols"]["synthetic"]
+
+
+@pytest.mark.slow
+def test_the_run_tree_holds_each_fold_run_once(first: tuple[Path, EvaluationOutcome]) -> None:
+    folder, _ = first
+    top = "evaluation small"
+
+    assert small.tree(small.runs(folder)) == sorted(
+        [
+            (top,),
+            *((top, system) for system in SYSTEMS),
+            *(
+                (top, system, f"synthetic session={number} seed 0")
+                for system in SYSTEMS
+                for number in (1, 2, 3)
+            ),
+        ]
+    )
+    assert statuses(folder) == {"FINISHED": 13}
+    (run,) = (run for run in small.runs(folder) if run.info.run_name == top)
+    assert "synthetic/distilled/test/macro_recall_mean" in run.data.metrics
+
+
+@pytest.mark.slow
+def test_another_store_and_one_fold_run_at_a_time_give_the_same_bytes(
+    first: tuple[Path, EvaluationOutcome], tmp_path: Path, tracking_database: Path
+) -> None:
+    experiment = small.load(tmp_path, "resources.concurrent=1", database=tracking_database)
+
+    outcome = evaluated(experiment)
+
+    assert outcome.computed == 9
+    assert files(tmp_path) == files(first[0])
+
+
+@pytest.mark.slow
+def test_a_failed_fold_run_fails_the_evaluation_and_only_it_is_run_again(
+    first: tuple[Path, EvaluationOutcome], tmp_path: Path, tracking_database: Path
+) -> None:
+    experiment = small.load(tmp_path, database=tracking_database)
+    store = tmp_path / "store"
+    shutil.copytree(first[0] / "store" / "artifacts", store / "artifacts")
+    taught = next(
+        folder
+        for folder in sorted((store / "artifacts" / "student").glob("*/*"))
+        if json.loads((folder / "inputs.json").read_text())["inputs"]["knowledge"]
+    )
+    shutil.rmtree(taught)
+    in_the_way = store / "locks" / f"{taught.name}.lock"
+    in_the_way.mkdir(parents=True)
+
+    with pytest.raises(EvaluationError) as caught:
+        evaluated(experiment)
+
+    said = str(caught.value)
+    assert said.startswith("1 of 9 fold runs failed, so there is no result: distilled, synthetic, ")
+    assert "seed 0: store" in said
+    assert "cannot be written" in said
+    assert "The 8 others are kept" in said
+    assert caught.value.exit_code == 1
+    assert not (store / "results").exists()
+    # the run, its system and the evaluation
+    assert statuses(tmp_path)["RUNNING"] == 0
+    assert statuses(tmp_path)["FAILED"] >= 3
+
+    in_the_way.rmdir()
+    outcome = evaluated(experiment)
+
+    assert (outcome.computed, outcome.reused) == (1, 8)
+    assert files(tmp_path) == files(first[0])
+    assert statuses(tmp_path) == {"FINISHED": 13}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_evaluation_of_a_sweeps_best_reuses_its_teachers_and_students(
+    tmp_path: Path, tracking_database: Path
+) -> None:
+    experiment = small.load(tmp_path, "search.trials=1", database=tracking_database)
+    run_sweep(experiment, console=silent())
+
+    outcome = evaluated(best_of(experiment, name="small"))
+
+    assert outcome.result["selection"] == "same-corpus"
+    # the students alone are new: a sweep has no use for them
+    assert (outcome.computed, outcome.reused) == (3, 6)
+    again = evaluated(best_of(experiment, name="small"))
+    assert (again.computed, again.reused) == (0, 9)
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(resources: object) -> None:
+        pytest.fail("Ray was started for nothing")
+
+    monkeypatch.setattr("orchestrator.evaluation.evaluate.connect", connect)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_recipe_without_any_of_the_systems_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    experiment = small.load(
+        tmp_path,
+        "recipe.teacher=null",
+        "recipe.objectives.distillation=0",
+        "evaluate.systems=[teacher, distilled]",
+    )
+
+    with pytest.raises(ExperimentError, match="the recipe has none of them"):
+        evaluated(experiment)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_fold_that_the_protocol_has_not_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path, "evaluate.folds=['session=9']")
+
+    with pytest.raises(ProtocolError, match=r"no fold 'session=9'; its folds: session=1"):
+        evaluated(experiment)

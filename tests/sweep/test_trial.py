@@ -1,0 +1,173 @@
+"""A trial's actor driven step by step in this process, without Ray."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ExperimentError, TrainingError
+from orchestrator.experiment.loading import override_recipe
+from orchestrator.preparation import plan_folds, prepare
+from orchestrator.store import Store
+from orchestrator.sweep import trial as trial_module
+from orchestrator.sweep.sweep import _tasks
+from orchestrator.sweep.trial import TrialActor, TrialContext, trial_recipe
+from orchestrator.tracking.journal import read_segment
+from orchestrator.tracking.tree import RunTree
+from tests import small
+
+ALONE = (
+    "recipe.teacher=null",
+    "recipe.objectives.distillation=0",
+    "search.seeds=[0, 1]",
+    "recipe.training.epochs=1",
+)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> TrialContext:
+    """Three folds with two seeds each, of a student alone."""
+    experiment = small.load(tmp_path_factory.mktemp("trial"), *ALONE)
+    store = Store(experiment.store)
+    planned = plan_folds(
+        experiment, prepare(experiment, store), protocol=experiment.protocol, seeds=(0, 1)
+    )
+    return TrialContext(
+        experiment=experiment,
+        tasks=_tasks(planned),
+        store=store,
+        tree=RunTree(store, experiment.name, "sweep"),
+    )
+
+
+def actor(context: TrialContext, number: int, **overrides: object) -> TrialActor:
+    """The actor as Tune would set it up."""
+    made = object.__new__(TrialActor)
+    made.setup({"number": number, "overrides": overrides}, context=context)
+    return made
+
+
+def events(context: TrialContext, *place: str | int) -> list[dict[str, Any]]:
+    """What the journal of a run has told."""
+    key = context.tree.key(*place)
+    names = context.store.list(f"{context.tree.prefix}/{key}")
+    return [event for name in names for event in read_segment(context.store.read_bytes(name))]
+
+
+def test_every_step_is_a_fold_and_the_score_their_mean(context: TrialContext) -> None:
+    one = actor(context, 0)
+
+    results = [one.step() for _ in range(3)]
+
+    folds = [json.loads(result["folds"]) for result in results]
+    assert [list(done) for done in folds] == [one.order[:1], one.order[:2], one.order]
+    assert sorted(folds[2]) == [f"synthetic/session={number}" for number in (1, 2, 3)]
+    assert [result["score"] for result in results] == [
+        statistics.fmean(done.values()) for done in folds
+    ]
+    assert results[2]["std"] == statistics.stdev(folds[2].values())
+    assert [result["done"] for result in results] == [False, False, True]
+    assert [result["complete"] for result in results] == [False, False, True]
+    # two seeds a fold
+    assert [result["computed"] for result in results] == [2, 2, 2]
+    assert results[2]["parameters"] > 0
+    assert events(context, 0)[-1]["status"] == "FINISHED"
+    assert events(context, 0, one.order[0], 1)[-1]["status"] == "FINISHED"
+
+
+def test_the_next_trial_begins_afresh_and_reuses_what_is_equal(context: TrialContext) -> None:
+    one = actor(context, 1, **{"recipe.training.lr": 1e-4})
+    first = one.step()
+
+    assert one.reset_config({"number": 2, "overrides": {"recipe.training.lr": 1e-4}})
+    results = [one.step() for _ in range(3)]
+
+    assert (first["computed"], first["reused"]) == (2, 0)
+    assert sum(result["reused"] for result in results) == 2
+    assert len(json.loads(results[2]["folds"])) == 3
+
+
+def test_folds_are_shuffled_by_trial_and_the_same_each_time(context: TrialContext) -> None:
+    orders = [tuple(actor(context, number).order) for number in range(20)]
+
+    assert len(set(orders)) > 1
+    assert orders == [tuple(actor(context, number).order) for number in range(20)]
+
+
+def test_a_failed_fold_is_a_failed_trial_and_never_a_mean(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = actor(context, 30)
+    first = one.step()
+
+    def broken(*_: object, **__: object) -> None:
+        raise TrainingError("the disk is full")
+
+    monkeypatch.setattr(trial_module, "recorded_run", broken)
+    result = one.step()
+
+    assert "score" in first
+    assert result == {
+        "failed": f"{one.order[1]}: the disk is full",
+        "done": True,
+        "complete": False,
+    }
+    last = events(context, 30)[-1]
+    assert (last["status"], last["reason"]) == ("FAILED", result["failed"])
+
+
+def test_an_error_of_nobody_is_named_by_its_type(
+    context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(trial_module, "recorded_run", broken)
+    one = actor(context, 31)
+
+    assert one.step()["failed"] == f"{one.order[0]}: RuntimeError: CUDA out of memory"
+
+
+def test_a_loss_that_is_no_number_fails_the_trial(context: TrialContext) -> None:
+    one = actor(
+        context,
+        32,
+        **{
+            "recipe.training.lr": 1e30,
+            "recipe.training.warmup_share": 0.0,
+            "recipe.training.epochs": 4,
+            "recipe.training.batch_size": 2,
+        },
+    )
+
+    result = one.step()
+
+    assert re.search(r"cross_entropy became (nan|inf) at update \d+", result["failed"])
+    assert "score" not in result
+    assert events(context, 32, one.order[0], 0)[-1]["status"] == "FAILED"
+
+
+def test_an_override_that_fits_no_recipe_fails_the_trial(context: TrialContext) -> None:
+    result = actor(context, 33, **{"recipe.training.epohcs": 3}).step()
+
+    assert "unknown key 'recipe.training.epohcs'" in result["failed"]
+    assert "did you mean 'epochs'?" in result["failed"]
+
+
+def test_what_is_encoded_before_the_sweep_cannot_be_searched(tmp_path: Path) -> None:
+    experiment = override_recipe(
+        small.load(tmp_path), {"recipe.teacher": {"kind": "pretrained", "root": "/whisper"}}
+    )
+
+    with pytest.raises(ExperimentError, match=r"recipe\.teacher\.layers cannot be searched"):
+        trial_recipe(experiment, {"recipe.teacher.layers": [1, 2]})
+
+    changed = trial_recipe(experiment, {"recipe.teacher.training.lr": 0.01})
+    assert changed.teacher is not None
+    assert changed.teacher.training is not None
+    assert (changed.teacher.training.lr, changed.teacher.training.epochs) == (0.01, 100)
