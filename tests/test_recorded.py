@@ -1,14 +1,18 @@
-"""What is written down when a command breaks off."""
+"""What is written down: of a fold run as it goes, and when a command breaks off."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.recorded import ended_by_errors
+import orchestrator.recorded as recorded_module
+from orchestrator.errors import TrainingError
+from orchestrator.recorded import ended_by_errors, recorded_run
 from orchestrator.store import Store
-from orchestrator.tracking.journal import Journal, read_segment
+from orchestrator.tracking.journal import Event, Journal, read_segment
+from tests.training.tiny import Home
 
 
 class Closing:
@@ -54,3 +58,95 @@ def test_an_error_ends_the_run_and_goes_on(
 
     assert ends == [(status, f"{type(error).__name__}: {error}")]
     assert closed
+
+
+# A fold run
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home.build(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture
+def store(home: Home, tmp_path: Path) -> Store:
+    return home.store(tmp_path / "store")
+
+
+def journal_of(store: Store, key: str = "run") -> Journal:
+    return Journal(store, prefix="journal", key=key, interval=60)
+
+
+def events(store: Store, key: str = "run") -> list[Event]:
+    return [
+        event
+        for name in store.list(f"journal/{key}")
+        for event in read_segment(store.read_bytes(name))
+    ]
+
+
+def test_a_run_is_told_with_its_epochs_and_what_validation_chose(home: Home, store: Store) -> None:
+    journal = journal_of(store)
+    outcome = recorded_run(home.task(), store=store, journal=journal, parent="trial")
+    journal.end("FINISHED")
+    start, *metrics, end = events(store)
+
+    assert (start["event"], start["parent"]) == ("start", "trial")
+    assert start["name"] == "synthetic speaker=s1m seed 0"
+    assert start["params"] == {
+        "corpus": "synthetic",
+        "fold": "speaker=s1m",
+        "seed": "0",
+        "role": "student",
+    }
+    assert start["tags"]["understudy.emotions"] == "anger, happiness, neutral, sadness"
+    assert [event["step"] for event in metrics] == [1, 2, 3, outcome.epoch]
+    assert {"train/cross_entropy", "validation/macro_recall"} <= metrics[0]["values"].keys()
+    assert metrics[-1]["values"] == {
+        "chosen/validation_macro_recall": outcome.validation.macro_recall,
+        "chosen/validation_accuracy": outcome.validation.accuracy,
+        "chosen/epoch": outcome.epoch,
+    }
+    assert end["status"] == "FINISHED"
+
+
+def test_a_run_of_the_teacher_says_so(home: Home, store: Store) -> None:
+    journal = journal_of(store)
+    outcome = recorded_run(
+        home.task(), store=store, journal=journal, parent="teacher", role="teacher"
+    )
+    journal.flush()
+
+    assert events(store)[0]["params"]["role"] == "teacher"
+    assert outcome.artifact.path.parent.parent.name == "teacher"
+
+
+def test_a_run_that_was_reused_tells_what_was_chosen_and_no_epochs(
+    home: Home, store: Store
+) -> None:
+    recorded_run(home.task(), store=store, journal=journal_of(store, "first"), parent="trial")
+    journal = journal_of(store, "second")
+    outcome = recorded_run(home.task(), store=store, journal=journal, parent="trial")
+    journal.end("FINISHED")
+    told = [event for event in events(store, "second") if event["event"] == "metrics"]
+
+    assert outcome.reused
+    assert len(told) == 1
+    assert told[0]["values"]["chosen/epoch"] == outcome.epoch
+
+
+@pytest.mark.parametrize("error", [TrainingError("a loss is nan"), MemoryError("out of memory")])
+def test_a_run_that_fails_is_told_with_its_reason_and_fails(
+    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def run_fold(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(recorded_module, "run_fold", run_fold)
+    with pytest.raises(type(error)) as raised:
+        recorded_run(home.task(), store=store, journal=journal_of(store), parent="trial")
+    start, end = events(store)
+
+    assert raised.value is error
+    assert (start["event"], end["event"]) == ("start", "end")
+    assert (end["status"], end["reason"]) == ("FAILED", f"{type(error).__name__}: {error}")
