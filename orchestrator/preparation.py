@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.corpora import Corpus, load_corpus
@@ -12,7 +12,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.experiment.protocol import ProtocolSection
 from orchestrator.experiment.recipe import PretrainedTeacher
 from orchestrator.features import PackHandle, feature_shards, pack_handle
-from orchestrator.protocols import Fold, make_folds
+from orchestrator.protocols import Fold, make_folds, protocol_string
 from orchestrator.store import Store
 from orchestrator.training.task import FoldTask, Utterances
 
@@ -29,6 +29,14 @@ class Prepared:
     corpus: Corpus
     frames: PackHandle
     encoder: EncoderHandle | None
+    labels: Mapping[str, str] | None = None
+    """How the corpus's emotions were renamed or merged, if they were."""
+
+    def describe(self, protocol: ProtocolSection) -> str:
+        """The protocol string of results on this corpus (law 7)."""
+        return protocol_string(
+            protocol, self.corpus.table, name=self.corpus.name, labels=self.labels
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def read_corpora(experiment: Experiment, store: Store) -> tuple[Prepared, ...]:
         if isinstance(teacher, PretrainedTeacher):
             encoder = encoder_handle(corpus, teacher, store=store, device=device_of(experiment))
         frames = pack_handle(corpus, experiment.features, store=store)
-        prepared.append(Prepared(corpus=corpus, frames=frames, encoder=encoder))
+        prepared.append(Prepared(corpus, frames, encoder, section.labels))
     return tuple(prepared)
 
 

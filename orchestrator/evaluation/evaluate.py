@@ -28,7 +28,6 @@ from orchestrator.experiment.recipe import VerticalVitTeacher
 from orchestrator.features import PackedFrames
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
-from orchestrator.protocols import protocol_string
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.tracking.service import start_tracking
@@ -88,12 +87,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
                 f"evaluate.systems {list(settings.systems)}: the recipe has none of them; "
                 "add a teacher and an objective that listens to it, or ask for student-alone"
             )
-        protocols = {
-            entry.corpus.name: protocol_string(
-                experiment.protocol, entry.corpus.table, name=entry.corpus.name
-            )
-            for entry in prepared
-        }
+        protocols = {entry.corpus.name: entry.describe(experiment.protocol) for entry in prepared}
         fingerprints = {entry.corpus.name: entry.corpus.fingerprint for entry in prepared}
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
         connect(experiment.resources)

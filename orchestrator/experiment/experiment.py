@@ -105,6 +105,12 @@ class Experiment(Section):
                 "evaluate.selection is 'same-corpus' but there is no search section; "
                 "add one or use selection: fixed"
             )
+        workers = max(self.resources.student_workers, self.resources.teacher_workers)
+        if self.recipe.training.batch_size < workers:
+            raise ValueError(
+                f"recipe.training.batch_size {self.recipe.training.batch_size} is less than the "
+                f"{workers} workers that share each batch; raise it or ask for fewer workers"
+            )
         student = self.recipe.student
         patch = getattr(student, "patch_bins", None)
         if patch is not None and self.features.bins % patch:

@@ -20,7 +20,6 @@ from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
-from orchestrator.protocols import protocol_string
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.sweep.searcher import StudySearcher
@@ -167,10 +166,7 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
             params={"space": search.space, "metric": search.metric, "sampler": search.sampler},
             tags={
                 "understudy.kind": "sweep",
-                "understudy.protocol": "; ".join(
-                    protocol_string(protocol, entry.corpus.table, name=entry.corpus.name)
-                    for entry in prepared
-                ),
+                "understudy.protocol": "; ".join(entry.describe(protocol) for entry in prepared),
             },
         )
         tasks = _tasks(planned)

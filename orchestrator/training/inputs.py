@@ -22,6 +22,7 @@ def plain(section: Section) -> dict[str, Any]:
 def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
     """Inputs that every trained thing of a fold run has (law 4)."""
     return {
+        "fold": task.fold,  # seeds are drawn from its name
         "emotions": list(task.emotions),
         "validation": task.validation.key(),
         "seed": task.seed,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from orchestrator.canonical import digest
 from orchestrator.protocols import inner_folds
 from orchestrator.store import Artifact, Store
 from orchestrator.training.task import FoldTask, Reporter, Silent
@@ -41,12 +43,18 @@ def knowledge_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> A
     """
     teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
     recipe = task.recipe
-    inputs = {
+    inputs: dict[str, Any] = {
         "teacher": teacher.key,
         "kind": recipe.knowledge,
-        "inner_folds": INNER_FOLDS if recipe.knowledge == "cross-fitted" else None,
         "train": task.train.key(),
     }
+    if recipe.knowledge == "cross-fitted":
+        # the inner folds depend on who speaks which utterance
+        inputs["inner_folds"] = {
+            "folds": INNER_FOLDS,
+            "speakers": digest(list(task.train.speakers)),
+            "seed": task.seed,
+        }
 
     def build(folder: Path) -> None:
         own = load_teacher(task, store, teacher)

@@ -10,16 +10,18 @@ from typing import Any, cast
 from orchestrator.errors import TrainingError, UnderstudyError
 from orchestrator.training.files import HISTORY, read_json
 from orchestrator.training.ranks import Ranks
-from orchestrator.training.task import Reporter, Silent
+from orchestrator.training.state import fold_run_state
+from orchestrator.training.task import FoldTask, Reporter, Silent
 
 Fit = Callable[[Path | None, Reporter, Ranks], None]
 """Trains, and writes what it fitted into the folder if it is given one (rank 0)."""
 
 
-def launch(fit: Fit, folder: Path, reporter: Reporter, *, workers: int, device: str) -> None:
+def launch(fit: Fit, folder: Path, reporter: Reporter, *, task: FoldTask, workers: int) -> None:
     """Run ``fit`` here, or on ``workers`` processes of Ray Train, leaving its files in ``folder``.
 
-    The network, data and steps are the same either way; only sums over a batch are split. Under
+    The network, data and steps are the same either way; only sums over a batch are split (and with
+    dropout each worker draws its own masks). Each worker gets the task's seed and threads. Under
     Ray Train the epochs' metrics are reported when training has ended.
 
     Raises:
@@ -28,7 +30,7 @@ def launch(fit: Fit, folder: Path, reporter: Reporter, *, workers: int, device: 
     if workers == 1:
         fit(folder, reporter, Ranks())
         return
-    for name, data in _fit_on_ray(fit, workers=workers, gpus=device != "cpu").items():
+    for name, data in _fit_on_ray(fit, task=task, workers=workers).items():
         (folder / name).write_bytes(data)
     for epoch, row in enumerate(read_json(folder / HISTORY), start=1):
         reporter.metrics(row, step=epoch)
@@ -38,11 +40,12 @@ def _worker(config: dict[str, Any]) -> Mapping[str, bytes]:
     ranks = Ranks.current()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if ranks.rank == 0 else None
-        config["fit"](folder, Silent(), ranks)
+        with fold_run_state(seed=config["seed"], threads=config["threads"]):
+            config["fit"](folder, Silent(), ranks)
         return {path.name: path.read_bytes() for path in Path(scratch).iterdir()}
 
 
-def _fit_on_ray(fit: Fit, *, workers: int, gpus: bool) -> Mapping[str, bytes]:
+def _fit_on_ray(fit: Fit, *, task: FoldTask, workers: int) -> Mapping[str, bytes]:
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
@@ -50,8 +53,12 @@ def _fit_on_ray(fit: Fit, *, workers: int, gpus: bool) -> Mapping[str, bytes]:
         trainer = TorchTrainer(
             # Ray's annotation knows no train function that returns something, its Result does
             cast(Callable[[dict[Any, Any]], None], _worker),
-            train_loop_config={"fit": fit},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+            train_loop_config={"fit": fit, "seed": task.seed, "threads": task.threads},
+            scaling_config=ScalingConfig(
+                num_workers=workers,
+                use_gpu=task.device != "cpu",
+                resources_per_worker={"CPU": task.threads},
+            ),
             # Train resumes whatever it finds under a name it has seen: a scratch folder has none.
             run_config=RunConfig(name="fit", storage_path=scratch),
         )

@@ -41,7 +41,7 @@ def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Art
 
     def build(folder: Path) -> None:
         fit_here = partial(_fit_student, task, store)
-        launch(fit_here, folder, reporter, workers=task.student_workers, device=task.device)
+        launch(fit_here, folder, reporter, task=task, workers=task.student_workers)
 
     return store.obtain("student", student_inputs(task, knowledge_key), build)
 

@@ -161,7 +161,7 @@ def teacher_artifact(
 
     def build(folder: Path) -> None:
         fit_here = partial(_fit_teacher, task, store, train)
-        launch(fit_here, folder, reporter, workers=task.teacher_workers, device=task.device)
+        launch(fit_here, folder, reporter, task=task, workers=task.teacher_workers)
 
     return store.obtain("teacher", inputs, build)
 
