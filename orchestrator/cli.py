@@ -402,6 +402,15 @@ def main() -> None:
             raise
         Console(stderr=True, soft_wrap=True).print(f"understudy: {error}", markup=False)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if state["debug"]:
+            raise
+        print(
+            f"understudy: something that should not happen did: {type(error).__name__}: {error}. "
+            "What has finished is in the store; `understudy --debug ...` shows where it happened",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             print("interrupted; the same command goes on from here", file=sys.stderr)

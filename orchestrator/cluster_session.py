@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 
 from orchestrator.errors import UnderstudyError
-from orchestrator.experiment.experiment import Resources
+from orchestrator.experiment.experiment import Resources, TrialResources
 from orchestrator.preparation import Build, RunShards
 from orchestrator.progress import Progress
 
@@ -39,7 +39,15 @@ def connect(resources: Resources) -> None:
     if "RAY_ADDRESS" not in os.environ:
         several = resources.teacher_workers > 1 or resources.student_workers > 1
         options |= {"include_dashboard": several}
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError) as error:
+        address = os.environ.get("RAY_ADDRESS")
+        where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
+        raise ResourceError(
+            f"{where} cannot be reached or started ({str(error).splitlines()[0]}); "
+            "start it, or unset RAY_ADDRESS to compute on this machine"
+        ) from error
 
 
 def fold_runs_at_once(resources: Resources) -> int:
@@ -48,19 +56,32 @@ def fold_runs_at_once(resources: Resources) -> int:
     Raises:
         ResourceError: not even one fits; says what is asked and what there is.
     """
-    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     trial = resources.trial
-    fits = [have.get("CPU", 0.0) / trial.cpus]
-    if trial.gpus:
-        fits.append(have.get("GPU", 0.0) / trial.gpus)
-    most = math.floor(min(fits))
+    workers = max(resources.student_workers, resources.teacher_workers)
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in found if node["Alive"]]
+    slots = sum(_slots(node, trial) for node in nodes)
+    most = slots // workers
     if most < 1:
+        cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
         raise ResourceError(
-            f"a fold run asks for {trial.cpus} CPUs and {trial.gpus:g} GPUs "
-            f"(resources.trial), but the cluster has {have.get('CPU', 0):g} CPUs and "
-            f"{have.get('GPU', 0):g} GPUs; lower resources.trial or add nodes"
+            f"a fold run asks for {workers} x {trial.cpus} CPUs and {workers} x {trial.gpus:g} "
+            f"GPUs (resources.trial, the most of its workers), each share on one node, but the "
+            f"cluster has {cpus:g} CPUs and {gpus:g} GPUs on {len(nodes)} nodes; lower resources "
+            "or add nodes"
         )
     return most if resources.concurrent is None else min(most, resources.concurrent)
+
+
+def _slots(node: Mapping[str, float], trial: TrialResources) -> int:
+    """Workers that one node holds; a fraction of a GPU never spans two."""
+    slots = math.floor(node.get("CPU", 0.0) / trial.cpus)
+    if trial.gpus:
+        gpus = node.get("GPU", 0.0)
+        whole = trial.gpus >= 1
+        per_gpu = math.floor(gpus / trial.gpus) if whole else int(gpus) * int(1 / trial.gpus)
+        slots = min(slots, per_gpu)
+    return slots
 
 
 def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:

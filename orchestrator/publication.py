@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, purpose: str) -> Iterator[None]:
+def locked(path: Path, *, purpose: str, wait: bool = True) -> Iterator[None]:
     """Hold the lock file ``path``; one process (and one thread of it) at a time.
+
+    Without ``wait``, a lock that another process holds raises ``BlockingIOError``.
 
     The kernel frees an ``flock`` when its process ends, however it ends, so no lock outlives a
     crash. The file is removed on release; whoever was waiting for the removed file tries again.
@@ -34,6 +36,8 @@ def locked(path: Path, *, purpose: str) -> Iterator[None]:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not wait:
+                    raise
                 log.info("waiting for another process to finish %s", purpose)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if not _same_file(handle, path):

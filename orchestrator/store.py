@@ -238,6 +238,29 @@ class Store:
         folder.rename(aside)
         log.warning("%s %s was damaged (%s); it is now %s", stage, key[:12], wrong, aside)
 
+    @contextlib.contextmanager
+    def alone(self, name: str, *, command: str) -> Iterator[None]:
+        """Hold the right to run ``command``, which ``name`` tells from others, on this machine.
+
+        Raises:
+            StoreError: another process of this machine is running it, or the store cannot be
+                written.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = locked(self._root / _LOCKS / f"{name}.command", purpose=command, wait=False)
+                stack.enter_context(lock)
+            except BlockingIOError as error:
+                msg = (
+                    f"{command} is already running on this store ({self.shown}); wait for it, or "
+                    "end it first"
+                )
+                raise StoreError(msg) from error
+            except OSError as error:
+                with self._writing():
+                    raise error
+            yield
+
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write the result file ``name`` (``results/emodb/evaluation.json``) whole or not at all.
 

@@ -19,6 +19,7 @@ from orchestrator.canonical import digest
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.evaluation.metrics import METRICS, score_row, scores, speaker_rows
+from orchestrator.evaluation.provenance import sources_digest
 from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
 from orchestrator.evaluation.statistics import differences, summarise
 from orchestrator.evaluation.workers import Failed, run_jobs
@@ -30,6 +31,7 @@ from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, re
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
+from orchestrator.sweep.study import recipe_and_features
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.networks import build_network
@@ -143,6 +145,7 @@ def _unsealed(
     for one in ended:
         if isinstance(one, Failed):
             failures.append(one)
+            tree.journal(*one.job.place).end("FAILED", reason=one.reason)
             progress.failure(f"{_title(one)}: {one.reason}", dropped=1)
             continue
         task = one.job.task
@@ -169,7 +172,7 @@ def _title(failed: Failed) -> str:
 
 def _root(experiment: Experiment, fingerprints: dict[str, str]) -> str:
     """Its name in the run tree: the same recipe on the same corpora is the same run."""
-    plain = resolved(experiment)
+    plain = resolved(experiment) | recipe_and_features(experiment)
     what = {key: plain[key] for key in ("recipe", "features", "protocol", "evaluate", "variant")}
     return f"evaluation-{digest([what, fingerprints])[:12]}"
 
@@ -281,8 +284,9 @@ def _result(
         "protocols": protocols,
         "fingerprints": fingerprints,
         "emotions": emotions,
-        "code": {"version": orchestrator.__version__},
-        "recipe": resolved(experiment)["recipe"],
+        "selected": None if experiment.selected is None else experiment.selected.model_dump(),
+        "code": {"version": orchestrator.__version__, "sources": sources_digest()},
+        "recipe": recipe_and_features(experiment)["recipe"],
         "seeds": list(experiment.evaluate.seeds),
         "rows": rows,
         "speakers": speakers,

@@ -65,7 +65,8 @@ def run_jobs(
     """Run ``jobs``, at most ``at_once`` together, and yield each as it ends, in no fixed order.
 
     An actor that is lost, or whose job failed, is replaced: an out-of-memory or CUDA error may have
-    left it unfit.
+    left it unfit. One that has nothing left to do goes at once, so that another, still waiting for
+    its resources, may have them.
     """
     several = resources.student_workers > 1 or resources.teacher_workers > 1
     actor_class: Any = ray.remote(
@@ -79,6 +80,8 @@ def run_jobs(
     running: dict[Any, tuple[Job, Any]] = {}
     try:
         while queue or running:
+            while idle and not queue:
+                ray.kill(idle.pop())
             while queue and idle:
                 job, actor = queue.pop(), idle.pop()
                 running[actor.run.remote(job)] = (job, actor)

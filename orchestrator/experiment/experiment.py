@@ -33,6 +33,13 @@ class Search(Section):
     """Seed of the sampler."""
 
 
+class Selected(Section):
+    """Which trial a recipe was taken from; set by ``--best-of``, not by hand."""
+
+    sweep: str
+    trial: int
+
+
 class Evaluate(Section):
     """The ``evaluate`` section: the sealed measurement."""
 
@@ -93,9 +100,14 @@ class Experiment(Section):
     """Named sets of overrides (``paper: {recipe.student.dim: 256}``), applied by ``--variant``."""
     variant: str | None = None
     """The variant that was applied; set by ``--variant``, not by hand."""
+    selected: Selected | None = None
+    """The trial that ``--best-of`` took the recipe from; set by it, not by hand."""
 
     @model_validator(mode="after")
     def _possible(self) -> Experiment:
+        for key, section in (("search", self.search), ("evaluate", self.evaluate)):
+            if section is not None and len(set(section.seeds)) < len(section.seeds):
+                raise ValueError(f"{key}.seeds {list(section.seeds)}: each seed may stand once")
         titles = [corpus.title for corpus in self.corpora]
         for title in titles:
             if titles.count(title) > 1:
@@ -111,11 +123,16 @@ class Experiment(Section):
                 f"recipe.training.batch_size {self.recipe.training.batch_size} is less than the "
                 f"{workers} workers that share each batch; raise it or ask for fewer workers"
             )
-        student = self.recipe.student
-        patch = getattr(student, "patch_bins", None)
-        if patch is not None and self.features.bins % patch:
+        if workers > 1 and self.resources.trial.gpus:
             raise ValueError(
-                f"recipe.student.patch_bins {patch} does not divide features.bins "
-                f"{self.features.bins}"
+                f"resources: {workers} workers with GPUs are not supported yet, since nobody has "
+                "been able to test them; use one worker a fold run, or workers without GPUs"
             )
+        for name, network in (("student", self.recipe.student), ("teacher", self.recipe.teacher)):
+            patch = getattr(network, "patch_bins", None)
+            if patch is not None and self.features.bins % patch:
+                raise ValueError(
+                    f"recipe.{name}.patch_bins {patch} does not divide features.bins "
+                    f"{self.features.bins}"
+                )
         return self

@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Augment(Section):
-    """What is done to a training utterance each time it is drawn; the teacher hears it as it is."""
+    """What is done to a training utterance each time it is drawn; passed-on knowledge is of it as it is."""
 
     frequency_masks: Annotated[int, Field(ge=0)] = 0
     frequency_width: Count = 8
@@ -93,13 +93,19 @@ class ConvTransformer(Section):
     """A small log-Mel student: strided 2-D convolutions, a transformer, attentive pooling."""
 
     kind: Literal["conv-transformer"]
-    channels: tuple[Count, ...] = (32, 64, 96)
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 96)
     """Widths of the convolution blocks; each halves the Mel axis, the first two halve time."""
     dim: Count = 144
     depth: Annotated[int, Field(ge=0)] = 2
     heads: Count = 4
     mlp_dim: Count = 288
     dropout: Share = 0.0
+
+    @model_validator(mode="after")
+    def _heads_share(self) -> ConvTransformer:
+        if self.dim % self.heads:
+            raise ValueError(f"heads {self.heads} does not divide dim {self.dim}")
+        return self
 
 
 StudentNet = Annotated[VerticalVit | ConvTransformer, Field(discriminator="kind")]

@@ -78,7 +78,9 @@ class StudySearcher(Searcher):
             return
         result = result or {}
         score = result.get("score")
-        reason = result.get("failed") or ("the trial's actor was lost" if error else "")
+        reason = result.get("failed") or (
+            "the trial's actor was lost, or ran out of memory, three times" if error else ""
+        )
         if not reason and not result.get("complete"):
             # stopped from outside (Ctrl-C): it stays open, and the next run takes it up
             return

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, StoreError
 from orchestrator.experiment import Experiment
 from orchestrator.preparation import Prepared
 from orchestrator.store import Store
@@ -40,7 +40,13 @@ def open_study(
             which part changed.
     """
     path = study_path(experiment, store)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the study {path} cannot be written ({error}); make its folder writable, or name "
+            "another with store= in the experiment"
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         storage=f"sqlite:///{path}",
@@ -84,15 +90,19 @@ def belongs_to(experiment: Experiment, prepared: tuple[Prepared, ...]) -> dict[s
     assert experiment.search is not None
     plain = experiment.model_dump(mode="json")
     search = {key: value for key, value in plain["search"].items() if key != "trials"}
-    teacher = plain["recipe"]["teacher"]
-    if teacher is not None:
-        teacher.pop("root", None)
     return {
-        "recipe": plain["recipe"],
-        "features": plain["features"],
+        **recipe_and_features(experiment),
         "search": search | {"protocol": search["protocol"] or plain["protocol"]},
         "corpora": {entry.corpus.name: entry.corpus.fingerprint for entry in prepared},
     }
+
+
+def recipe_and_features(experiment: Experiment) -> dict[str, Any]:
+    """The recipe as the file has it, wherever the teacher's folder is, and the features."""
+    plain = experiment.model_dump(mode="json")
+    if plain["recipe"]["teacher"] is not None:
+        plain["recipe"]["teacher"].pop("root", None)
+    return {"recipe": plain["recipe"], "features": plain["features"]}
 
 
 def make_sampler(kind: str, *, seed: int, number: int) -> optuna.samplers.BaseSampler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import tempfile
@@ -17,6 +18,7 @@ from rich.console import Console
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
@@ -24,11 +26,13 @@ from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.sweep.searcher import StudySearcher
 from orchestrator.sweep.study import (
+    BELONGS_TO,
     SweepSummary,
     best_trial,
     load_study,
     open_study,
     overrides_of,
+    recipe_and_features,
     summarise,
 )
 from orchestrator.sweep.trial import TrialActor, TrialContext
@@ -146,9 +150,14 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
     space = _checked_space(experiment)
     protocol = search.protocol or experiment.protocol
     store = Store(experiment.store)
-    with Progress(f"sweep {experiment.name}", console) as progress:
+    with (
+        Progress(f"sweep {experiment.name}", console) as progress,
+        contextlib.ExitStack() as stack,
+    ):
         prepared = read_corpora(experiment, store)
         planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
+        command = f"the sweep {experiment.name!r}"
+        stack.enter_context(store.alone(f"sweep-{experiment.name}", command=command))
         study = open_study(experiment, store, prepared)
         searcher = StudySearcher(study, space, sampler=search.sampler, seed=search.seed)
         before = summarise(study, metric=search.metric, planned=search.trials)
@@ -298,9 +307,19 @@ def best_of(experiment: Experiment, *, name: str) -> Experiment:
     if best is None:
         raise ExperimentError(
             f"no trial of the sweep {name!r} is complete, so there is no best one; "
-            "run `understudy sweep FILE` again"
+            "look at why they failed in `understudy report FILE`, and sweep under a new name or "
+            "with more search.trials"
+        )
+    swept = study.user_attrs.get(BELONGS_TO, {})
+    ours = recipe_and_features(experiment)
+    changed = [part for part in ours if swept.get(part) != ours[part]]
+    if changed:
+        raise ExperimentError(
+            f"the sweep {name!r} searched around another {' and '.join(changed)} than the file "
+            "has now, so its best trial says nothing about it; undo the change, sweep again under "
+            "a new name, or evaluate without --best-of"
         )
     chosen = override_recipe(experiment, overrides_of(best))
-    return chosen.model_copy(
-        update={"evaluate": chosen.evaluate.model_copy(update={"selection": "same-corpus"})}
-    )
+    evaluate = chosen.evaluate.model_copy(update={"selection": "same-corpus"})
+    selected = Selected(sweep=name, trial=best.number)
+    return chosen.model_copy(update={"evaluate": evaluate, "selected": selected})

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from ray import tune
 
 from orchestrator.errors import ExperimentError, UnderstudyError
@@ -21,6 +22,9 @@ from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import FoldOutcome
 from orchestrator.training.state import derived_seed
 from orchestrator.training.task import FoldTask
+
+UNFIT = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+"""Errors after which a process is not to be trusted with another fold run."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class TrialActor(tune.Trainable):
                 else (f"{name}: {type(error).__name__}: {error}")
             )
             self.journal.end("FAILED", reason=reason)
+            if isinstance(error, UNFIT):
+                raise  # Tune begins the trial again in a fresh actor
             return {"failed": reason, "done": True, "complete": False}
         metric = self._metric
         self.folds[name] = statistics.fmean(

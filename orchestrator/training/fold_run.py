@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.canonical import JSON
+from orchestrator.errors import TrainingError
 from orchestrator.evaluation.metrics import Scores, scores
 from orchestrator.store import Artifact, Store
 from orchestrator.training.files import FACTS, VALIDATION, read_json
@@ -92,6 +93,11 @@ def predict(
                 logits = load_teacher(task, store, trained).logits(utterances)
             else:
                 logits = student_logits(task, store, trained, utterances).numpy()
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"{task.corpus}, {task.fold}, seed {task.seed}: the {role}'s logits on the test "
+                "utterances are not finite; lower recipe.training.lr"
+            )
         np.save(folder / "logits.npy", logits)
 
     return store.obtain("predictions", inputs, build)

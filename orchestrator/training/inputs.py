@@ -9,7 +9,7 @@ import numpy as np
 from orchestrator.experiment.recipe import Augment
 from orchestrator.experiment.section import Section
 from orchestrator.features import PackedFrames, normalisation
-from orchestrator.store import environment_inputs
+from orchestrator.store import STAGE_VERSIONS, environment_inputs
 from orchestrator.training.data import FrameData
 from orchestrator.training.task import FoldTask, Unlabelled, Utterances
 
@@ -21,7 +21,14 @@ def plain(section: Section) -> dict[str, Any]:
 
 def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
     """Inputs that every trained thing of a fold run has (law 4)."""
+    # frames and encoder outputs are named by what they are made from, which holds no version
+    upstream = {
+        stage: STAGE_VERSIONS[stage]
+        for stage in ("features", "encoder")
+        if STAGE_VERSIONS[stage] > 1
+    }
     return {
+        **({"upstream": upstream} if upstream else {}),
         "fold": task.fold,  # seeds are drawn from its name
         "emotions": list(task.emotions),
         "validation": task.validation.key(),

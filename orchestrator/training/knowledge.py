@@ -43,12 +43,14 @@ def knowledge_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> A
     """
     teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
     recipe = task.recipe
+    # without distillation nobody reads the logits
+    cross_fitted = recipe.knowledge == "cross-fitted" and recipe.objectives.distillation > 0
     inputs: dict[str, Any] = {
         "teacher": teacher.key,
-        "kind": recipe.knowledge,
+        "kind": "cross-fitted" if cross_fitted else "in-sample",
         "train": task.train.key(),
     }
-    if recipe.knowledge == "cross-fitted":
+    if cross_fitted:
         # the inner folds depend on who speaks which utterance
         inputs["inner_folds"] = {
             "folds": INNER_FOLDS,
@@ -58,10 +60,7 @@ def knowledge_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> A
 
     def build(folder: Path) -> None:
         own = load_teacher(task, store, teacher)
-        if recipe.knowledge == "cross-fitted":
-            logits = _cross_fitted_logits(task, store)
-        else:
-            logits = own.logits(task.train)
+        logits = _cross_fitted_logits(task, store) if cross_fitted else own.logits(task.train)
         np.save(folder / "logits.npy", logits)
         np.save(folder / "pooled.npy", own.pooled(task.train))
 

@@ -49,6 +49,8 @@ class Ranks:
     def sum_values(self, values: Tensor) -> Tensor:
         """The elementwise sum over ranks."""
         if self.world > 1:
+            if torch.distributed.get_backend() == "nccl":
+                values = values.cuda()  # nccl knows no tensors of the CPU
             values = values.clone()
             torch.distributed.all_reduce(values)
         return values

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,8 +20,13 @@ from orchestrator.store import Store
 from orchestrator.training.fold_run import run_fold
 from orchestrator.training.launch import launch
 from orchestrator.training.ranks import Ranks
-from orchestrator.training.task import Reporter, Silent
+from orchestrator.training.task import FoldTask, Reporter, Silent
 from tests.training.tiny import Home, tensors
+
+
+def task_on(device: str) -> FoldTask:
+    """As much of a task as launching reads."""
+    return cast(FoldTask, SimpleNamespace(device=device, seed=0, threads=1))
 
 
 class Told:
@@ -41,7 +47,7 @@ def test_one_worker_is_this_process(tmp_path: Path) -> None:
         reporter.metrics({"loss": 1.0}, step=1)
         (folder / "weights").write_bytes(b"w")
 
-    launch(fit, tmp_path, told, workers=1, device="cpu")
+    launch(fit, tmp_path, told, task=task_on("cpu"), workers=1)
 
     assert (tmp_path / "weights").read_bytes() == b"w"
     assert told.rows == [(1, {"loss": 1.0})]
@@ -52,16 +58,16 @@ def test_what_the_workers_fitted_is_left_in_the_folder_and_reported(
 ) -> None:
     asked = []
 
-    def on_ray(fit: object, *, workers: int, gpus: bool) -> Mapping[str, bytes]:
-        asked.append((workers, gpus))
+    def on_ray(fit: object, *, task: FoldTask, workers: int) -> Mapping[str, bytes]:
+        asked.append((workers, task.device))
         return {"history.json": b'[{"loss": 2.0}, {"loss": 1.0}]', "weights": b"w"}
 
     monkeypatch.setattr(launch_module, "_fit_on_ray", on_ray)
     told = Told()
-    launch(lambda *_: None, tmp_path, told, workers=3, device="cpu")
-    launch(lambda *_: None, tmp_path, Silent(), workers=2, device="cuda:0")
+    launch(lambda *_: None, tmp_path, told, task=task_on("cpu"), workers=3)
+    launch(lambda *_: None, tmp_path, Silent(), task=task_on("cuda:0"), workers=2)
 
-    assert asked == [(3, False), (2, True)]
+    assert asked == [(3, "cpu"), (2, "cuda:0")]
     assert (tmp_path / "weights").read_bytes() == b"w"
     assert told.rows == [(1, {"loss": 2.0}), (2, {"loss": 1.0})]
 
@@ -69,6 +75,8 @@ def test_what_the_workers_fitted_is_left_in_the_folder_and_reported(
 def test_only_the_first_rank_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(folder: Path | None, reporter: Reporter, ranks: Ranks) -> None:
         assert (folder is not None) == (ranks.rank == 0)
+        assert torch.get_num_threads() == 3
+        assert torch.initial_seed() == 11
 
         if folder is not None:
             (folder / "weights").write_bytes(b"w")
@@ -76,7 +84,7 @@ def test_only_the_first_rank_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for rank in (0, 1):
         monkeypatch.setattr(Ranks, "current", lambda rank=rank: Ranks(rank, 2))
-        found.append(launch_module._worker({"fit": fit}))
+        found.append(launch_module._worker({"fit": fit, "seed": 11, "threads": 3}))
 
     assert found == [{"weights": b"w"}, {}]
 
@@ -103,7 +111,7 @@ def test_a_failure_of_the_workers_is_a_failure_here(
 
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
     with pytest.raises(TrainingError, match=said):
-        launch(lambda *_: None, tmp_path, Silent(), workers=2, device="cpu")
+        launch(lambda *_: None, tmp_path, Silent(), task=task_on("cpu"), workers=2)
 
 
 @pytest.mark.slow
