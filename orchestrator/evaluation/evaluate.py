@@ -107,12 +107,24 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
                 store,
                 run_shards=shards_on_ray(experiment.resources, progress),
             )
+            # before the fold runs: a submitted job's sources lie in a folder that Ray manages, and
+            # are not sure to be there when the last worker has gone
+            code = {"version": orchestrator.__version__, "sources": sources_digest()}
+            macs = _macs(experiment, planned, store)
             progress.enter("fold runs", fold_runs=len(jobs))
             ended = run_jobs(
                 jobs, store=store, tree=tree, resources=experiment.resources, at_once=at_once
             )
             done = _unsealed(ended, jobs, planned, tree=tree, progress=progress)
-            result = _result(experiment, done, planned, protocols, fingerprints, store)
+            result = _result(
+                experiment,
+                done,
+                planned,
+                protocols,
+                fingerprints,
+                code=code,
+                macs=macs,
+            )
             folder = result_folder(experiment)
             _write(store, folder, result)
         _end_runs(tree, top, result)
@@ -242,7 +254,9 @@ def _result(
     planned: list[PlannedFold],
     protocols: dict[str, str],
     fingerprints: dict[str, str],
-    store: Store,
+    *,
+    code: dict[str, str],
+    macs: dict[tuple[str, str], int],
 ) -> dict[str, Any]:
     """Everything a reader needs, in an order that depends on nothing but the inputs."""
     done = sorted(done, key=lambda pair: tuple(map(str, pair[0].job.place)))
@@ -285,13 +299,13 @@ def _result(
         "fingerprints": fingerprints,
         "emotions": emotions,
         "selected": None if experiment.selected is None else experiment.selected.model_dump(),
-        "code": {"version": orchestrator.__version__, "sources": sources_digest()},
+        "code": code,
         "recipe": recipe_and_features(experiment)["recipe"],
         "seeds": list(experiment.evaluate.seeds),
         "rows": rows,
         "speakers": speakers,
         "confusion": confusion,
-        "summary": summarise(rows, macs=_macs(experiment, planned, store)),
+        "summary": summarise(rows, macs=macs),
         "differences": differences(speakers),
     }
 

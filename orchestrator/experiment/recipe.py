@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Augment(Section):
-    """What is done to a training utterance each time it is drawn; passed-on knowledge is of it as it is."""
+    """What is done to a training utterance each time it is drawn; knowledge is of it unchanged."""
 
     frequency_masks: Annotated[int, Field(ge=0)] = 0
     frequency_width: Count = 8
