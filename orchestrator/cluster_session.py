@@ -86,6 +86,7 @@ def _slots(node: Mapping[str, float], trial: TrialResources) -> int:
 
 def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
     """Feature and encoder shards as Ray tasks, one CPU each, counted as they finish."""
+    here = os.getcwd()
 
     def run(stage: str, shards: Sequence[Build]) -> None:
         progress.enter(stage, fold_runs=len(shards))
@@ -99,6 +100,14 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
                 for other in waiting:
                     ray.cancel(other)
                 raise plain_error(error) from None
+            except ray.exceptions.RayError as error:
+                raise ResourceError(
+                    f"{stage}: a worker was lost and could not be replaced "
+                    f"({type(error).__name__}); the same command goes on from what is done"
+                ) from error
+        # where several nodes share a machine, the second unpacks a job's folder again under the
+        # same name, and the one this process is in is gone
+        os.chdir(here)
 
     return run
 
