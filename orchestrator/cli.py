@@ -180,7 +180,9 @@ def report(
             f"use understudy sweep {file} or understudy evaluate {file}."
         )
         raise typer.Exit(1)
-    if plots is not None and result is not None:
+    if plots is not None and result is None:
+        console.print("There is no evaluation yet, so there is nothing to plot.")
+    elif plots is not None and result is not None:
         for path in plot(result, plots):
             console.print(f"wrote {path}")
 

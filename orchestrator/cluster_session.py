@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,6 +15,9 @@ from orchestrator.errors import UnderstudyError
 from orchestrator.experiment.experiment import Resources, TrialResources
 from orchestrator.preparation import Build, RunShards
 from orchestrator.progress import Progress
+
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this in the environment of the driver of a submitted job."""
 
 
 class ResourceError(UnderstudyError):
@@ -38,7 +42,12 @@ def connect(resources: Resources) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if "RAY_ADDRESS" not in os.environ:
         several = resources.teacher_workers > 1 or resources.student_workers > 1
-        options |= {"include_dashboard": several}
+        # without an address Ray would join whatever cluster was last started on this machine
+        options |= {"address": "local", "include_dashboard": several}
+    if SUBMITTED in os.environ:
+        # Ray unpacked the folder that a submitted job begins in, and where two nodes share a
+        # machine, the second unpacks it again in its place; a job names no relative places
+        os.chdir(Path.home())
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError) as error:
@@ -86,7 +95,6 @@ def _slots(node: Mapping[str, float], trial: TrialResources) -> int:
 
 def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
     """Feature and encoder shards as Ray tasks, one CPU each, counted as they finish."""
-    here = os.getcwd()
 
     def run(stage: str, shards: Sequence[Build]) -> None:
         progress.enter(stage, fold_runs=len(shards))
@@ -105,9 +113,6 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
                     f"{stage}: a worker was lost and could not be replaced "
                     f"({type(error).__name__}); the same command goes on from what is done"
                 ) from error
-        # where several nodes share a machine, the second unpacks a job's folder again under the
-        # same name, and the one this process is in is gone
-        os.chdir(here)
 
     return run
 

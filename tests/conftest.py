@@ -81,7 +81,7 @@ def ray_cluster() -> Iterator[None]:
 
     # The workers' working directory stays the tests', so that relative paths mean the same there.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)
     yield
     ray.shutdown()
 

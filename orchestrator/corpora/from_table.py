@@ -75,9 +75,7 @@ def list_table(section: TableCorpus) -> Listing:
 def _read(file: Path, *, title: str) -> pd.DataFrame:
     """The file's content as text, "" where a cell is empty."""
     if not file.is_file():
-        raise CorpusError(
-            f"{title}: file {str(file)!r} does not exist; give a .csv or .parquet file"
-        )
+        raise CorpusError(f"{title}: file {str(file)!r} is no file; give a .csv or .parquet file")
     suffix = file.suffix.lower()
     if suffix not in (".csv", ".parquet"):
         raise CorpusError(

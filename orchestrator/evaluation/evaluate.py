@@ -92,6 +92,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         protocols = {entry.corpus.name: entry.describe(experiment.protocol) for entry in prepared}
         fingerprints = {entry.corpus.name: entry.corpus.fingerprint for entry in prepared}
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
+        progress.enter("starting Ray")
         connect(experiment.resources)
         at_once = fold_runs_at_once(experiment.resources)
         tracking = start_tracking(

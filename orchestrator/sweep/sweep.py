@@ -163,6 +163,7 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
         before = summarise(study, metric=search.metric, planned=search.trials)
         remaining = max(0, search.trials - before.complete - before.failed)
         tree = RunTree(store, experiment.name, "sweep")
+        progress.enter("starting Ray")
         connect(experiment.resources)
         at_once = fold_runs_at_once(experiment.resources)
         tracking = start_tracking(

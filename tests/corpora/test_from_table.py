@@ -119,7 +119,7 @@ def test_an_emotion_made_by_a_map_needs_no_emotion_column(folder: Path) -> None:
 
 
 def test_missing_file(folder: Path) -> None:
-    assert "corpus.csv' does not exist; give a .csv or .parquet" in refusal(table(folder))
+    assert "corpus.csv' is no file; give a .csv or .parquet" in refusal(table(folder))
 
 
 def test_another_kind_of_file(folder: Path) -> None:

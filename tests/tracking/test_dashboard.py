@@ -34,11 +34,14 @@ def test_a_password_is_not_on_the_command_line_but_in_the_environment(
     uri = "postgresql://me:secret@db/runs"
     seen: dict[str, Any] = {}
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        seen.update(command=command, **options)
-        return subprocess.CompletedProcess(command, 3)
+    class Server:
+        def __init__(self, command: list[str], **options: Any) -> None:
+            seen.update(command=command, **options)
 
-    monkeypatch.setattr(subprocess, "run", run)
+        def wait(self) -> int:
+            return 3
+
+    monkeypatch.setattr(subprocess, "Popen", Server)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
