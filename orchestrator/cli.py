@@ -8,13 +8,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 import orchestrator
+from orchestrator.display import say_warning, show_corpus, show_pending, show_sweep
 from orchestrator.errors import InputError, UnderstudyError
 
 app = typer.Typer(
@@ -93,12 +94,12 @@ def sweep(
     if as_json:
         _print_json(dataclasses.asdict(outcome) | {"finished": outcome.finished})
     else:
-        _show_sweep(console, experiment.name, summary)
+        show_sweep(console, experiment.name, summary)
         console.print(
             f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store, "
             f"{outcome.earlier} of trials that had ended before."
         )
-        _show_pending(console, outcome.pending)
+        show_pending(console, outcome.pending)
         if outcome.finished and summary.complete:
             console.print(f"Next: understudy evaluate {file} --best-of {experiment.name}")
     if not outcome.finished:
@@ -142,7 +143,7 @@ def evaluate(
         f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store."
     )
     console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
-    _show_pending(console, outcome.pending)
+    show_pending(console, outcome.pending)
     console.print(f"Dashboard: understudy dashboard {file}")
 
 
@@ -285,7 +286,7 @@ def corpora_check(
     if as_json:
         _print_json(dataclasses.asdict(found))
     else:
-        _show_corpus(_console(as_json=False), found)
+        show_corpus(_console(as_json=False), found)
     if found.problems:
         raise typer.Exit(2)
 
@@ -347,56 +348,9 @@ def _variables(texts: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _show_sweep(console: Console, name: str, summary: Any) -> None:
-    from orchestrator.evaluation.report import render
-    from orchestrator.evaluation.stored import sweep_facts
-
-    for part in render(None, sweep_facts(summary)):
-        console.print(part)
-
-
-def _show_pending(console: Console, pending: int) -> None:
-    if pending:
-        console.print(
-            f"MLflow has not taken {pending} journal segments yet; they are kept in the store, "
-            "and the same command sends them."
-        )
-
-
-def _show_corpus(console: Console, found: Any) -> None:
-    console.print(
-        f"{found.name} ({found.kind}) in {found.place}: {found.utterances} utterances, "
-        f"{found.seconds / 60:.1f} minutes, fingerprint {found.fingerprint[:16]}"
-    )
-    for title in ("speakers", "sessions", "emotions", "not_used"):
-        counts = getattr(found, title)
-        if counts:
-            listed = ", ".join(f"{key or '(none)'} {count}" for key, count in counts.items())
-            console.print(f"{title.replace('_', ' ')}: {listed}", highlight=False)
-    for line in found.differences:
-        console.print(f"differs: {line}", style="yellow", markup=False)
-    for line in found.problems:
-        console.print(f"problem: {line}", style="red", markup=False)
-
-
-def _say_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """A warning of ours without the place in the code that it comes from."""
-    text = f"warning: {message}"
-    if not category.__module__.startswith("orchestrator."):
-        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
-    print(text, file=file or sys.stderr)
-
-
 def main() -> None:
     """Entry point: an error of ours is one paragraph and its exit code, never a traceback."""
-    warnings.showwarning = _say_warning
+    warnings.showwarning = say_warning
     try:
         app()
     except UnderstudyError as error:

@@ -1,0 +1,59 @@
+"""How the command line shows what its functions return."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, TextIO
+
+from rich.console import Console
+
+
+def show_sweep(console: Console, name: str, summary: Any) -> None:
+    """A sweep as a table."""
+    from orchestrator.evaluation.report import render
+    from orchestrator.evaluation.stored import sweep_facts
+
+    for part in render(None, sweep_facts(summary)):
+        console.print(part)
+
+
+def show_pending(console: Console, pending: int) -> None:
+    """What MLflow has not taken yet, if anything."""
+    if pending:
+        console.print(
+            f"MLflow has not taken {pending} journal segments yet; they are kept in the store, "
+            "and the same command sends them."
+        )
+
+
+def show_corpus(console: Console, found: Any) -> None:
+    """What a corpus check found."""
+    console.print(
+        f"{found.name} ({found.kind}) in {found.place}: {found.utterances} utterances, "
+        f"{found.seconds / 60:.1f} minutes, fingerprint {found.fingerprint[:16]}"
+    )
+    for title in ("speakers", "sessions", "emotions", "not_used"):
+        counts = getattr(found, title)
+        if counts:
+            listed = ", ".join(f"{key or '(none)'} {count}" for key, count in counts.items())
+            console.print(f"{title.replace('_', ' ')}: {listed}", highlight=False)
+    for line in found.differences:
+        console.print(f"differs: {line}", style="yellow", markup=False)
+    for line in found.problems:
+        console.print(f"problem: {line}", style="red", markup=False)
+
+
+def say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours without the place in the code that it comes from."""
+    text = f"warning: {message}"
+    if not category.__module__.startswith("orchestrator."):
+        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    print(text, file=file or sys.stderr)
