@@ -105,7 +105,7 @@ def test_a_sweep_killed_half_way_finishes_and_computes_no_fold_run_twice(
             assert sweep.poll() is None, "the sweep ended before it could be killed"
             time.sleep(0.05)
         helpers = psutil.Process(sweep.pid).children(recursive=True)
-        actors = [process for process in helpers if _title(process).startswith("ray::")]
+        actors = [process for process in helpers if _is_worker(process)]
         sweep.kill()
     assert actors
     # they notice a dead driver within seconds, and may finish what they are at
@@ -135,12 +135,13 @@ def test_a_sweep_killed_half_way_finishes_and_computes_no_fold_run_twice(
     assert_tree_is_whole(tmp_path)
 
 
-def _title(process: psutil.Process) -> str:
-    """What a process calls itself: Ray's workers begin with ``ray::``, whatever they are at."""
+def _is_worker(process: psutil.Process) -> bool:
+    """Whether it is a worker of Ray's, at work or idle, and none of the node's agents."""
     try:
-        return process.name()
+        title = process.name()
     except psutil.NoSuchProcess:
-        return ""
+        return False
+    return title.startswith("ray::") and not title.startswith(("ray::Dashboard", "ray::RuntimeEnv"))
 
 
 def _alive(process: psutil.Process) -> bool:
