@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.distillation.objectives import cross_entropy, inverse_frequency
+from models.macs import count_parameters
 from models.outputs import Output
 from models.pretrained import LayerMixHead
 from orchestrator.encoder_outputs import EncoderOutputs
@@ -241,8 +242,8 @@ def _fit_teacher(
         reporter=reporter,
     )
     if folder is not None:
-        parameters = sum(p.numel() for p in network.parameters())
-        write_fitted(folder, fitted, extra=extra, facts={"parameters": parameters})
+        facts = {"parameters": count_parameters(network)}
+        write_fitted(folder, fitted, extra=extra, facts=facts)
 
 
 def load_teacher(task: FoldTask, store: Store, artifact: Artifact) -> Teacher:
