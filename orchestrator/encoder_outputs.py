@@ -53,13 +53,13 @@ class EncoderOutputs:
         seconds_per_frame: of the encoder.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[tuple[Path, str]]) -> None:
         self._pooled: dict[str, Pooled] = {}
         self._frames: dict[str, HalfFrames] = {}
         facts: dict[str, Any] = {}
-        for folder in folders:
+        for folder, before in folders:
             facts = json.loads((folder / _FACTS).read_text())
-            ids, offsets = read_index(folder)
+            ids, offsets = read_index(folder, prefix=before)
             pooled = open_array(folder / _POOLED)
             self._pooled |= dict(zip(ids, pooled, strict=True))
             if (folder / FRAMES).exists():
@@ -78,7 +78,7 @@ class EncoderOutputs:
         Raises:
             StoreError: a shard is not (or no longer) in the store.
         """
-        return cls([store.get("encoder", key).path for key in handle.keys])
+        return cls((store.get("encoder", key).path, before) for key, before in handle.shards())
 
     def pooled(self, ids: Sequence[str]) -> Pooled:
         """Vectors pooled over time, ``(n, layers, width)``, or ``2 * width`` for statistics.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.canonical import JSON, digest
-from orchestrator.errors import ExperimentError
 from orchestrator.experiment.features import LogMelFeatures
+from orchestrator.log_mel import Frames, LogMel
 from orchestrator.packing import (
     FRAMES,
     ArrayWriter,
@@ -31,19 +28,10 @@ from orchestrator.packing import (
 from orchestrator.store import Artifact, Store, environment_inputs
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from orchestrator.corpora import Corpus
 
-Frames = NDArray[np.float32]
-
-LOG_FLOOR = 1e-6
-"""Mel power below this counts as this before the natural logarithm."""
 STD_FLOOR = 1e-5
 """A feature that varies less than this over training is centred and not scaled."""
-_DELTA_FRAMES = 5
-"""Window of the regression that deltas are, HTK's default of two frames to each side."""
-_LARGEST_FFT = 16_384
 
 
 class PackHandle(Handle):
@@ -80,8 +68,11 @@ class PackedFrames:
         Raises:
             StoreError: a shard is not (or no longer) in the store.
         """
-        folders = [store.get("features", key).path for key in handle.keys]
-        return cls((*read_index(folder), open_array(folder / FRAMES)) for folder in folders)
+        folders = [(store.get("features", key).path, before) for key, before in handle.shards()]
+        return cls(
+            (*read_index(folder, prefix=before), open_array(folder / FRAMES))
+            for folder, before in folders
+        )
 
     def length(self, id: str) -> int:
         """Frames of an utterance."""
@@ -138,10 +129,11 @@ class FeatureShard:
         ids = list(self.part.table["id"])
         width = self.section.bins * self.section.channels
         offsets = [0]
+        log_mel = LogMel(self.section)
         with one_thread(), ArrayWriter(folder / FRAMES, shape=(width,), dtype=np.float32) as frames:
             for name in ids:
                 waveform = self.part.waveform(name, sample_rate=self.section.sample_rate)
-                offsets.append(frames.append(log_mel(waveform, self.section)))
+                offsets.append(frames.append(log_mel(waveform)))
         write_index(folder, ids, offsets)
 
 
@@ -174,74 +166,6 @@ def extract_features(
         if progress is not None:
             progress(done, len(shards))
     return pack_handle(corpus, section, store=store)
-
-
-def log_mel(waveform: NDArray[np.float32], section: LogMelFeatures) -> Frames:
-    """Natural logarithm of Mel power, ``(frames, bins * channels)``.
-
-    Hann window, power spectrum, triangles on the HTK Mel scale without area normalisation; frame i
-    is centred on sample i * hop, with zeros beyond both ends, so n samples give 1 + n // hop frames
-    whatever their number. The Fourier transform is as long as the window's next power of two, or
-    longer where the lowest triangle would otherwise hold no frequency. Deltas are regressions over
-    five frames; static, delta and delta-delta planes lie side by side along the width.
-
-    Args:
-        waveform: mono ``(samples,)`` at ``section.sample_rate`` Hz.
-        section: of the experiment.
-
-    Raises:
-        ExperimentError: more bins than any sensible transform tells apart.
-    """
-    import torch
-    from torchaudio.functional import compute_deltas
-
-    window, hop, triangles = _filters(section)
-    fft = 2 * (len(triangles) - 1)
-    spectrum = torch.stft(
-        torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)),
-        n_fft=fft,
-        hop_length=hop,
-        win_length=len(window),
-        window=window,
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
-    )
-    planes = [(triangles.T @ spectrum.abs().square()).clamp(min=LOG_FLOOR).log()]
-    for _ in range(section.deltas):
-        planes.append(compute_deltas(planes[-1], win_length=_DELTA_FRAMES))
-    frames: Frames = torch.cat(planes).T.contiguous().numpy()
-    return frames
-
-
-@lru_cache(maxsize=4)
-def _filters(section: LogMelFeatures) -> tuple[Tensor, int, Tensor]:
-    """Hann window ``(window,)``, hop in samples, and triangles ``(frequencies, bins)``."""
-    import torch
-    from torchaudio.functional import melscale_fbanks
-
-    rate = section.sample_rate
-    window = max(1, round(section.window_seconds * rate))
-    hop = max(1, round(section.hop_seconds * rate))
-    fft = 2 ** math.ceil(math.log2(max(2, window)))
-    highest = rate / 2 if section.highest_hz is None else section.highest_hz
-    while fft <= _LARGEST_FFT:
-        centres = fft // 2 + 1
-        with warnings.catch_warnings():
-            # torchaudio warns of empty triangles, which the next line deals with
-            warnings.simplefilter("ignore", UserWarning)
-            triangles: Tensor = melscale_fbanks(
-                centres, section.lowest_hz, highest, section.bins, rate, norm=None, mel_scale="htk"
-            )
-        if bool((triangles.amax(dim=0) > 0).all()):
-            return torch.hann_window(window), hop, triangles
-        fft *= 2
-    msg = (
-        f"features.bins {section.bins} between lowest_hz {section.lowest_hz} and highest_hz "
-        f"{highest} are narrower than a transform of {_LARGEST_FFT} samples tells apart at "
-        f"{rate} Hz; use fewer bins"
-    )
-    raise ExperimentError(msg)
 
 
 def normalisation(pack: PackedFrames, ids: Iterable[str]) -> tuple[Frames, Frames]:

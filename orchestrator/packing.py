@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +32,31 @@ class Handle:
     """Hash of all that was done to every utterance, but of no utterance: what the key of something
     fitted needs, so that a row added to the corpus leaves what was fitted to other rows alone."""
 
-    def to_json(self) -> dict[str, JSON]:
-        """As JSON."""
-        return {"keys": list(self.keys), "identity": self.identity}
+    prefixes: tuple[str, ...] = ()
+    """What stands before the ids of each shard, where several corpora are read as one; default:
+    nothing."""
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """From what :meth:`to_json` gave."""
-        return cls(keys=tuple(value["keys"]), identity=str(value["identity"]))
+    def joined(cls, handles: Sequence[Self], *, prefixes: Sequence[str]) -> Self:
+        """One handle for several corpora, whose shards stay as they are.
+
+        Args:
+            handles: one a corpus, all made in the same way.
+            prefixes: what stands before the ids of each corpus.
+        """
+        return cls(
+            keys=tuple(key for handle in handles for key in handle.keys),
+            identity=handles[0].identity,
+            prefixes=tuple(
+                before
+                for handle, before in zip(handles, prefixes, strict=True)
+                for _ in handle.keys
+            ),
+        )
+
+    def shards(self) -> Iterator[tuple[str, str]]:
+        """Key and prefix of each shard."""
+        return zip(self.keys, self.prefixes or ("",) * len(self.keys), strict=True)
 
 
 def shards_of(corpus: Corpus) -> tuple[Corpus, ...]:
@@ -81,7 +98,7 @@ class ArrayWriter:
         if items.shape[1:] != self._shape:
             msg = f"items of shape {items.shape[1:]} do not fit an array of {self._shape}"
             raise ValueError(msg)
-        self._file.write(np.ascontiguousarray(items, dtype=self._dtype).tobytes())
+        self._file.write(np.ascontiguousarray(items, dtype=self._dtype).data)
         self._count += len(items)
         return self._count
 
@@ -115,9 +132,10 @@ def write_index(folder: Path, ids: list[str], offsets: list[int]) -> None:
     np.save(folder / OFFSETS, np.asarray(offsets, dtype=np.int64))
 
 
-def read_index(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """Ids ``(n,)`` and offsets ``(n + 1,)`` as :func:`write_index` wrote them."""
-    return json.loads((folder / IDS).read_text()), np.load(folder / OFFSETS, allow_pickle=False)
+def read_index(folder: Path, *, prefix: str = "") -> tuple[list[str], NDArray[np.int64]]:
+    """Ids ``(n,)`` after ``prefix``, and offsets ``(n + 1,)``, as they were written."""
+    ids = [prefix + name for name in json.loads((folder / IDS).read_text())]
+    return ids, np.load(folder / OFFSETS, allow_pickle=False)
 
 
 def open_array(path: Path) -> NDArray[Any]:

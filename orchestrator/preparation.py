@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from orchestrator.corpora import Corpus, load_corpus
+from orchestrator.corpora.joint import joined, prefix, with_common_labels
 from orchestrator.encoder_outputs import EncoderHandle, encoder_handle, encoder_shards
-from orchestrator.errors import ProtocolError
+from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.experiment.protocol import CrossCorpus, Official, ProtocolSection
 from orchestrator.experiment.recipe import PretrainedTeacher
 from orchestrator.features import PackHandle, feature_shards, pack_handle
 from orchestrator.protocols import Fold, make_folds, protocol_string
@@ -29,14 +32,29 @@ class Prepared:
     corpus: Corpus
     frames: PackHandle
     encoder: EncoderHandle | None
-    labels: Mapping[str, str] | None = None
-    """How the corpus's emotions were renamed or merged, if they were."""
+    parts: tuple[Corpus, ...]
+    """The corpora whose features make up ``frames``: itself, or those it joins."""
 
     def describe(self, protocol: ProtocolSection) -> str:
         """The protocol string of results on this corpus (law 7)."""
+        corpus = self.corpus
         return protocol_string(
-            protocol, self.corpus.table, name=self.corpus.name, labels=self.labels
+            protocol,
+            corpus.table,
+            name=corpus.name,
+            labels=corpus.labels,
+            said=corpus.said,
+            not_used=corpus.not_used,
+            set_aside=len(corpus.set_aside),
         )
+
+    def unit(self, protocol: ProtocolSection) -> Literal["speaker", "dialogue"]:
+        """What claims count: speakers, or dialogues where the protocol lets roles share speakers.
+
+        Utterances of one speaker, or of one dialogue, are no independent observations.
+        """
+        whole = bool((self.corpus.table["dialogue"] != "").all())
+        return "dialogue" if isinstance(protocol, Official) and whole else "speaker"
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,7 @@ class PlannedFold:
     prepared: Prepared
     fold: Fold
     task: FoldTask
+    protocol: ProtocolSection
 
 
 def run_shards_here(stage: str, shards: Sequence[Build]) -> None:
@@ -68,25 +87,69 @@ def prepare(
     return prepared
 
 
-def read_corpora(experiment: Experiment, store: Store) -> tuple[Prepared, ...]:
+def read_corpora(
+    experiment: Experiment, store: Store, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Prepared, ...]:
     """Load and check every corpus and the teacher's folder; computes nothing yet.
 
-    The handles say where features and encoder outputs will be once :func:`compute_inputs` has run.
+    Under ``cross-corpus`` the corpora become one. The handles say where features and encoder
+    outputs will be once :func:`compute_inputs` has run.
+
+    Args:
+        progress: called with (files heard, files) of each corpus.
 
     Raises:
-        CorpusError: a corpus is missing or damaged.
+        CorpusError: a corpus is missing or damaged, or the corpora have too few common emotions.
         PretrainedError: the teacher's folder is no speech encoder.
     """
-    teacher = experiment.recipe.teacher
-    prepared = []
-    for section in experiment.corpora:
-        corpus = load_corpus(section)
-        encoder = None
-        if isinstance(teacher, PretrainedTeacher):
-            encoder = encoder_handle(corpus, teacher, store=store, device=device_of(experiment))
-        frames = pack_handle(corpus, experiment.features, store=store)
-        prepared.append(Prepared(corpus, frames, encoder, section.labels))
-    return tuple(prepared)
+    corpora = load_corpora(experiment, memory=store.folder, progress=progress)
+    together = joint_corpora(experiment, corpora)
+    if len(together) < len(corpora):
+        return (_prepared(together[0], corpora, experiment, store),)
+    return tuple(_prepared(corpus, (corpus,), experiment, store) for corpus in corpora)
+
+
+def load_corpora(
+    experiment: Experiment,
+    *,
+    memory: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Corpus, ...]:
+    """The experiment's corpora, with the emotions that all have where that is wanted.
+
+    Raises:
+        CorpusError: a corpus is missing or damaged, or they have too few common emotions.
+    """
+    corpora = tuple(
+        load_corpus(section, memory=memory, progress=progress) for section in experiment.corpora
+    )
+    if experiment.common_labels or isinstance(experiment.protocol, CrossCorpus):
+        return with_common_labels(corpora)
+    return corpora
+
+
+def joint_corpora(experiment: Experiment, corpora: Sequence[Corpus]) -> tuple[Corpus, ...]:
+    """What folds are dealt from: one joint corpus under ``cross-corpus``, else each by itself."""
+    crossing = isinstance(experiment.protocol, CrossCorpus)
+    return (joined(corpora),) if crossing else tuple(corpora)
+
+
+def _prepared(
+    corpus: Corpus, parts: Sequence[Corpus], experiment: Experiment, store: Store
+) -> Prepared:
+    teacher, features = experiment.recipe.teacher, experiment.features
+    before = [prefix(part) for part in parts]
+    packs = [pack_handle(part, features, store=store) for part in parts]
+    outputs: list[EncoderHandle] = []
+    if isinstance(teacher, PretrainedTeacher):
+        device = device_of(experiment)
+        outputs = [encoder_handle(part, teacher, store=store, device=device) for part in parts]
+    if len(parts) == 1:
+        frames, encoder = packs[0], next(iter(outputs), None)
+    else:
+        frames = PackHandle.joined(packs, prefixes=before)
+        encoder = EncoderHandle.joined(outputs, prefixes=before) if outputs else None
+    return Prepared(corpus, frames, encoder, tuple(parts))
 
 
 def compute_inputs(
@@ -103,8 +166,7 @@ def compute_inputs(
         CorpusError: an audio file has gone.
     """
     teacher = experiment.recipe.teacher
-    for entry in prepared:
-        corpus = entry.corpus
+    for corpus in (part for entry in prepared for part in entry.parts):
         run_shards(
             f"features of {corpus.name}", feature_shards(corpus, experiment.features, store=store)
         )
@@ -138,6 +200,7 @@ def plan_folds(
         ProtocolError: the protocol cannot make valid folds, or ``only`` names one it has not.
     """
     seeds = tuple(seeds)
+    _refuse_no_votes(experiment, prepared := tuple(prepared))
     resources = experiment.resources
     planned: list[PlannedFold] = []
     for entry in prepared:
@@ -173,5 +236,20 @@ def plan_folds(
                     teacher_workers=resources.teacher_workers,
                     student_workers=resources.student_workers,
                 )
-                planned.append(PlannedFold(prepared=entry, fold=fold, task=task))
+                planned.append(PlannedFold(prepared=entry, fold=fold, task=task, protocol=protocol))
     return planned
+
+
+def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> None:
+    """Raise where a recipe learns from votes and a corpus has none."""
+    recipe = experiment.recipe
+    wanted = {"recipe.training.targets": recipe.training.targets}
+    if recipe.teacher is not None and recipe.teacher.training is not None:
+        wanted["recipe.teacher.training.targets"] = recipe.teacher.training.targets
+    for key, targets in wanted.items():
+        for corpus in (entry.corpus for entry in prepared):
+            if targets == "votes" and not (corpus.table["votes"] != "").any():
+                raise ExperimentError(
+                    f"{key} is 'votes', but corpus {corpus.name!r} has none; use targets: "
+                    "majority, or a corpus with annotators' votes"
+                )

@@ -108,6 +108,11 @@ class Store:
         self._files = self._remote or LocalFiles(self._root)
 
     @property
+    def folder(self) -> Path:
+        """The local folder of the store, or that of its cache on this machine."""
+        return self._root
+
+    @property
     def shown(self) -> str:
         """The URI without the credentials it may carry, for messages."""
         return re.sub(r"(?<=://)[^/@]*@", "", self.uri)

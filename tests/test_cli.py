@@ -340,21 +340,79 @@ def test_a_shipped_experiment_is_shown_and_copied(
 
 def test_a_corpus_is_checked(emodb: Path, understudy: Callable[..., Said]) -> None:
     plain = understudy("corpora", "check", "emodb", emodb)
-    as_json = json.loads(understudy("corpora", "check", "emodb", emodb, "--json").out)
+    as_json = understudy("corpora", "check", "emodb", emodb, "--json")
+    report = json.loads(as_json.out)
 
     assert plain.code == 0
     assert "9 utterances" in plain.out
+    assert "listed 9 = used 9 + not used 0 + set aside 0" in plain.out
     assert "speakers: 03 3, 08 3, 09 3" in plain.out
-    assert as_json["speakers"] == {"03": 3, "08": 3, "09": 3}
-    assert as_json["problems"] == []
-
-    (emodb / "wav" / "03a01Wa.wav").write_text("no audio")
-    checked = understudy("corpora", "check", "emodb", emodb)
-
-    assert checked.code == 2
-    assert "problem: " in checked.out
-    assert "03a01Wa.wav" in checked.out
+    assert "differs: 9 utterances, 535 as documented" in plain.out
+    assert "licence: CC0 1.0" in plain.out
+    assert report["speakers"] == {"03": 3, "08": 3, "09": 3}
+    assert report["set_aside"] == {"utterances": 0, "counts": {}, "found": []}
+    # No progress where no one looks on.
+    assert (plain.err, as_json.err) == ("", "")
     assert understudy("corpora", "check", "emodbb").code == 2
+
+
+def test_what_is_wrong_with_a_corpus_is_named(emodb: Path, understudy: Callable[..., Said]) -> None:
+    (emodb / "wav" / "03a01Wa.wav").write_text("no audio")
+    soundfile.write(emodb / "wav" / "03a01Fa.wav", np.ones(4000), 16000)
+    tone(emodb / "wav" / "08a01Wa.wav", 100, peak=5.0)
+
+    refused = understudy("corpora", "check", "emodb", emodb)
+    aside = understudy("corpora", "check", "emodb", emodb, "problems=set-aside")
+    nothing = understudy("corpora", "check", "emodb", emodb, "problem=set-aside")
+
+    assert (refused.code, aside.code, nothing.code) == (2, 0, 2)
+    assert "problem: 1 unreadable (the utterance is refused)" in refused.out
+    assert "03a01Wa.wav is no readable audio" in refused.out
+    assert "problem: 1 silent (the utterance is refused)" in refused.out
+    assert "problem: 1 clipped (used all the same)" in refused.out
+    assert "08a01Wa.wav is clipped" in refused.out
+    assert "set problems=set-aside to go on without them" in refused.out
+    assert "listed 9 = used 7 + not used 0 + set aside 2" in aside.out
+    assert "problem: 1 silent (the utterance is set aside)" in aside.out
+    assert "did you mean 'problems'?" in nothing.err
+
+
+def test_a_corpus_is_drawn_and_written(
+    tmp_path: Path, emodb: Path, understudy: Callable[..., Said]
+) -> None:
+    plot, table = tmp_path / "emodb.png", tmp_path / "emodb.csv"
+
+    said = understudy("corpora", "check", "emodb", emodb, "--plot", plot, "--table", table)
+
+    assert said.code == 0
+    assert f"wrote {plot}" in said.out
+    assert plot.read_bytes()[1:4] == b"PNG"
+    assert len(table.read_text().splitlines()) == 1 + 9
+
+    for file in (emodb / "wav").iterdir():
+        file.write_bytes(b"")
+    nothing = understudy("corpora", "check", "emodb", emodb, "--plot", tmp_path / "other.png")
+
+    assert nothing.code == 2
+    assert "Nothing can be used, so" in nothing.out
+    assert not (tmp_path / "other.png").exists()
+
+
+def test_sessions_are_shown_against_emotions(understudy: Callable[..., Said]) -> None:
+    said = understudy("corpora", "check", "synthetic", "sessions=2", "utterances_per_emotion=3")
+
+    assert said.code == 0
+    assert re.search(r"2 +│ +6 │ +6 │ +6 │ +6 │ +24", said.out)
+    assert re.search(r"all +│ +12 │ +12 │ +12 │ +12 │ +48", said.out)
+
+
+def test_a_corpus_that_is_not_there_says_where_to_get_it(
+    tmp_path: Path, understudy: Callable[..., Said]
+) -> None:
+    said = understudy("corpora", "check", "iemocap", tmp_path / "nowhere")
+
+    assert said.code == 2
+    assert "How to obtain the corpus: " in said.err
 
 
 def test_a_report_before_anything_has_run_says_what_to_run(

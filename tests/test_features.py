@@ -1,4 +1,4 @@
-"""Features: the numbers by an independent implementation, the packing, the sharing in the store."""
+"""Features: the packing, the sharing in the store, the normalisation."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.corpora import Corpus, load_corpus
-from orchestrator.errors import ExperimentError, StoreError
+from orchestrator.errors import StoreError
 from orchestrator.experiment.corpus import EmodbCorpus
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.features import (
-    LOG_FLOOR,
     PackedFrames,
     PackHandle,
     extract_features,
     feature_shards,
-    log_mel,
     normalisation,
     pack_handle,
 )
-from orchestrator.store import STAGE_VERSIONS, Store
+from orchestrator.log_mel import log_mel
+from orchestrator.packing import ArrayWriter, open_array
+from orchestrator.store import Store
 
 SECTION = LogMelFeatures(bins=16)
 
@@ -69,101 +69,6 @@ def pack_of(store: Store, **frames: list[list[float]]) -> PackedFrames:
     return PackedFrames(shards)
 
 
-# The numbers
-
-
-def by_hand(wave: NDArray[np.float32], section: LogMelFeatures, *, fft: int) -> NDArray[np.float64]:
-    """Log-Mel in plain numpy, frame by frame, after the definition."""
-    rate = section.sample_rate
-    window, hop = round(section.window_seconds * rate), round(section.hop_seconds * rate)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    top = section.highest_hz or rate / 2
-
-    def mel(hz: float) -> float:
-        return 2595.0 * np.log10(1.0 + hz / 700.0)
-
-    edges = np.linspace(mel(section.lowest_hz), mel(top), section.bins + 2)
-    corners = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)
-    hz = np.arange(fft // 2 + 1) * rate / fft
-    rising = (hz - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
-    falling = (corners[2:, None] - hz) / (corners[2:] - corners[1:-1])[:, None]
-    triangles = np.clip(np.minimum(rising, falling), 0.0, None)
-    padded = np.pad(wave.astype(np.float64), fft)
-    frames = []
-    for centre in range(0, len(wave) + 1, hop):
-        start = fft + centre - window // 2
-        power = np.abs(np.fft.rfft(padded[start : start + window] * hann, fft)) ** 2
-        frames.append(np.log(np.maximum(triangles @ power, 1e-6)))
-    return np.stack(frames)
-
-
-@pytest.mark.parametrize(
-    ("section", "fft"),
-    [
-        (LogMelFeatures(), 512),
-        (LogMelFeatures(bins=40, sample_rate=8000, lowest_hz=0.0, highest_hz=3800.0), 256),
-        (LogMelFeatures(bins=24, window_seconds=0.032, hop_seconds=0.016), 512),
-        # narrow triangles need a longer transform than the window
-        (LogMelFeatures(bins=128), 1024),
-    ],
-)
-def test_log_mel_against_plain_numpy(section: LogMelFeatures, fft: int) -> None:
-    wave = np.random.default_rng(0).standard_normal(5000).astype(np.float32) * 0.1
-
-    np.testing.assert_allclose(log_mel(wave, section), by_hand(wave, section, fft=fft), atol=2e-3)
-
-
-@pytest.mark.parametrize(
-    ("samples", "frames"), [(1, 1), (159, 1), (160, 2), (161, 2), (16000, 101)]
-)
-def test_every_length_of_audio_has_its_frames(samples: int, frames: int) -> None:
-    found = log_mel(np.full(samples, 0.1, dtype=np.float32), SECTION)
-
-    assert found.shape == (frames, 16)
-    assert found.dtype == np.float32
-    assert np.isfinite(found).all()
-
-
-def test_silence_lies_on_the_floor() -> None:
-    found = log_mel(np.zeros(1600, dtype=np.float32), SECTION)
-
-    assert np.allclose(found, np.log(LOG_FLOOR))
-
-
-def test_deltas_are_regressions_over_five_frames() -> None:
-    wave = np.random.default_rng(1).standard_normal(3000).astype(np.float32)
-    found = log_mel(wave, SECTION.model_copy(update={"deltas": 2}))
-    static, delta, second = found[:, :16], found[:, 16:32], found[:, 32:]
-
-    def regression(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        edged = np.pad(plane, ((2, 2), (0, 0)), mode="edge")
-        one, two = edged[3:-1] - edged[1:-3], edged[4:] - edged[:-4]
-        return (one + 2 * two) / 10
-
-    assert found.shape == (19, 48)
-    np.testing.assert_array_equal(static, log_mel(wave, SECTION))
-    np.testing.assert_allclose(delta, regression(static), atol=1e-5)
-    np.testing.assert_allclose(second, regression(delta), atol=1e-5)
-
-
-def test_more_bins_than_frequencies_are_refused() -> None:
-    section = LogMelFeatures(bins=256, lowest_hz=100.0, highest_hz=101.0)
-    with pytest.raises(ExperimentError, match=r"features\.bins 256.*use fewer bins"):
-        log_mel(np.zeros(100, dtype=np.float32), section)
-
-
-def test_golden_numbers_of_this_stage_version() -> None:
-    """When these change, raise ``STAGE_VERSIONS["features"]`` and put the new ones here."""
-    time = np.arange(8000) / 16000
-    wave = (0.5 * np.sin(2 * np.pi * 200 * time * (1 + time))).astype(np.float32)
-    found = log_mel(wave, LogMelFeatures(bins=8, deltas=1))
-
-    assert STAGE_VERSIONS["features"] == 1
-    np.testing.assert_allclose(
-        found[25, [0, 1, 7, 8]], [8.2946, 6.6815, -13.8155, -0.0158], atol=2e-3
-    )
-
-
 # The packing
 
 
@@ -179,6 +84,31 @@ def test_a_pack_gathers_each_utterances_frames(store: Store) -> None:
         np.testing.assert_array_equal(frames, expected)
         assert pack.length(name) == len(expected)
     assert pack.bytes == sum(pack.length(name) for name in pack.ids) * 16 * 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_appended_is_what_the_file_holds(tmp_path: Path, dtype: str) -> None:
+    items = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    with ArrayWriter(tmp_path / "a.npy", shape=(2, 3), dtype=dtype) as writer:
+        # no items, items that lie apart in memory, and the rest
+        counts = [writer.append(part) for part in (items[:0], items[::2], items[1::2])]
+
+    found = open_array(tmp_path / "a.npy")
+    assert counts == [0, 2, 4]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, items[[0, 2, 1, 3]])
+
+
+def test_an_utterance_has_the_same_bits_in_whatever_company(store: Store) -> None:
+    """Law 5: who else is in the corpus, or comes before in the shard, changes no number."""
+    corpus = tones(40)
+    together = PackedFrames.open(store, extract_features(corpus, SECTION, store=store))
+    for name in ("u00", "u17", "u39"):
+        alone = dataclasses.replace(corpus, table=corpus.table[corpus.table["id"] == name])
+        pack = PackedFrames.open(store, extract_features(alone, SECTION, store=store))
+
+        assert pack.ids == (name,)
+        np.testing.assert_array_equal(pack.gather([name])[0], together.gather([name])[0])
 
 
 def test_gathered_frames_are_views_that_nobody_can_change(store: Store) -> None:
@@ -203,10 +133,17 @@ def test_a_shard_that_went_missing_is_a_store_error(store: Store) -> None:
         PackedFrames.open(store, handle)
 
 
-def test_a_handle_survives_json() -> None:
-    handle = PackHandle(keys=("a", "b"), identity="c")
+def test_several_corpora_are_read_as_one_without_being_made_again(store: Store) -> None:
+    first, second = tones(3), tones(2)
+    handles = [extract_features(corpus, SECTION, store=store) for corpus in (first, second)]
+    both = PackedFrames.open(store, PackHandle.joined(handles, prefixes=["one/", "two/"]))
 
-    assert PackHandle.from_json(handle.to_json()) == handle
+    ids = [f"one/{name}" for name in first.table["id"]]
+    ids += [f"two/{name}" for name in second.table["id"]]
+    assert list(both.ids) == sorted(ids)
+    alone = PackedFrames.open(store, handles[1])
+    name = second.table["id"][0]
+    np.testing.assert_array_equal(both.gather([f"two/{name}"])[0], alone.gather([name])[0])
 
 
 # What is reused

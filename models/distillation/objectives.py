@@ -56,11 +56,12 @@ def cross_entropy(
     """Cross-entropy to the labels, times the weight of the label's class.
 
     Smoothing puts ``label_smoothing / classes`` on every class. Unlike torch's, the weight is that
-    of the true class for the whole smoothed target, so a weighted utterance is only scaled.
+    of the true class for the whole smoothed target, so a weighted utterance is only scaled; that of
+    shares of votes is their mean over the classes.
 
     Args:
         logits: (batch, classes).
-        labels: (batch,) int64.
+        labels: (batch,) int64, or shares of votes (batch, classes) that sum to one.
         class_weights: (classes,); default all one.
         label_smoothing: share of the target spread over all classes; default 0.
 
@@ -70,7 +71,10 @@ def cross_entropy(
     losses = F.cross_entropy(
         logits.float(), labels, reduction="none", label_smoothing=label_smoothing
     )
-    return losses if class_weights is None else losses * class_weights[labels]
+    if class_weights is None:
+        return losses
+    of_labels = class_weights[labels] if labels.ndim == 1 else labels @ class_weights
+    return losses * of_labels
 
 
 def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from orchestrator.corpora.check import CORPUS_KINDS, CorpusReport, check_corpus, corpus_section
-from orchestrator.corpora.loading import load_corpus
+from orchestrator.corpora.check import CorpusReport, check_corpus, descriptions, report_on
+from orchestrator.corpora.loading import Prepared, load_corpus, prepare
+from orchestrator.corpora.options import corpus_section
 from orchestrator.corpora.table import COLUMNS, Corpus
 
 __all__ = [
     "COLUMNS",
-    "CORPUS_KINDS",
     "Corpus",
     "CorpusReport",
+    "Prepared",
     "check_corpus",
     "corpus_section",
+    "descriptions",
     "load_corpus",
+    "prepare",
+    "report_on",
 ]

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from orchestrator.corpora.listing import AudioSource, Problem
+from orchestrator.corpora.wav import Layout, is_riff, layout_of, plain_samples
 from orchestrator.errors import CorpusError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHORTEST_SECONDS: Final = 0.1
 """Shorter audio holds no syllable, and less than the widest analysis window."""
 SILENT_PEAK: Final = 1e-4
 """Peak around the mean below which audio counts as silent: three steps of 16 bits, -80 dBFS."""
+CLIPPED_LEVEL: Final = 0.99
+"""Samples at least this loud, of a full scale of 1, may be cut off by the recording's range."""
+CLIPPED_RUN: Final = 3
+"""Fewer samples in a row at that level are a loud peak: files are often scaled to just reach it."""
+CLIPPED_SHARE: Final = 1e-3
+"""Clipped: such runs hold this share of the samples. EmoDB, scaled to full range, has 0.00005 in
+its worst file."""
+OFFSET_LEVEL: Final = 5e-3
+"""A mean of at least this, of a full scale of 1, may be a DC offset: 164 steps of 16 bits."""
+OFFSET_SHARE: Final = 0.1
+"""DC offset: the mean is also this share of the root mean square, so it is not the speech's own
+imbalance, which stays below 0.05 in EmoDB."""
 
-_UNKNOWN_SIZE: Final = 0xFFFFFFFF
+CHECKS_VERSION: Final = 1
+"""Raised whenever ``examine`` may find something else in the same file; see ``heard``."""
+
+_READ_WHOLE: Final = 1 << 26
+_HEADER: Final = 1 << 16
+# Files that a thread examines at a time: handing over single files costs more than the shortest.
+_BLOCK: Final = 16
 
 
 class AudioError(CorpusError):
@@ -43,17 +66,24 @@ class FileSource:
         Raises:
             AudioError: the file is missing, empty, cut short, or no audio.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise AudioError(f"{path} does not exist", kind="missing")
         try:
-            size = file.stat().st_size
-            if size == 0:
-                raise AudioError(f"{path} is empty (0 bytes)", kind="zero-length")
-            _refuse_cut_wav(file, size=size)
+            with open(path, "rb", buffering=0) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size == 0:
+                    raise AudioError(f"{path} is empty (0 bytes)", kind="zero-length")
+                # Longer files (an hour of speech) are left to the decoder, which reads in blocks.
+                head = stream.read(size if size <= _READ_WHOLE else _HEADER)
+            layout = layout_of(head) if is_riff(head) else None
+            if layout is not None:
+                layout = replace(layout, present=size - layout.start)
+                _refuse_cut(layout, path=path)
+                if size <= _READ_WHOLE and (found := plain_samples(head, layout)) is not None:
+                    return found
             with soundfile.SoundFile(path) as opened:
                 promised, rate = opened.frames, opened.samplerate
                 samples = opened.read(dtype="float32", always_2d=True)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise AudioError(f"{path} does not exist", kind="missing") from error
         except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
             if isinstance(error, AudioError):
                 raise
@@ -64,35 +94,21 @@ class FileSource:
         if len(samples) < promised:
             raise AudioError(
                 f"{path} is cut short: {len(samples)} of {promised} samples can be read",
-                kind="cut short",
+                kind="truncated",
             )
         if samples.shape[1] == 1:
             return np.ascontiguousarray(samples[:, 0]), rate
         return samples.mean(axis=1, dtype=np.float32), rate
 
 
-def _refuse_cut_wav(file: Path, *, size: int) -> None:
-    """Raise if a RIFF file's data chunk is cut off, which libsndfile would not mention."""
-    with file.open("rb") as stream:
-        head = stream.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return
-        position = 12
-        while len(chunk := stream.read(8)) == 8:
-            length = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                present = size - position - 8
-                # Writers to a pipe cannot know the length and leave this mark.
-                if length != _UNKNOWN_SIZE and present < length:
-                    raise AudioError(
-                        f"{file} is cut short: its header promises {length} bytes of audio, "
-                        f"{present} are there",
-                        kind="cut short",
-                    )
-                return
-            # Chunks are padded to even lengths.
-            position += 8 + length + length % 2
-            stream.seek(position)
+def _refuse_cut(layout: Layout, *, path: str) -> None:
+    """Raise if a WAV file's samples are cut off, which libsndfile would not mention."""
+    if layout.cut:
+        raise AudioError(
+            f"{path} is cut short: its header promises {layout.promised} bytes of audio, "
+            f"{layout.present} are there",
+            kind="truncated",
+        )
 
 
 def resample(audio: NDArray[np.float32], *, rate: int, to: int) -> NDArray[np.float32]:
@@ -102,13 +118,23 @@ def resample(audio: NDArray[np.float32], *, rate: int, to: int) -> NDArray[np.fl
     """
     if rate == to:
         return audio
-    # Imported here: most corpora need no resampling, and the import takes seconds.
     import torch
-    import torchaudio.functional
 
-    changed = torchaudio.functional.resample(torch.from_numpy(audio), rate, to)
+    changed = _resampler(rate, to)(torch.from_numpy(audio))
     result: NDArray[np.float32] = changed.numpy()
     return result
+
+
+@lru_cache(maxsize=8)
+def _resampler(rate: int, to: int) -> Callable[[Tensor], Tensor]:
+    """Keeps its filter, which takes longer to make than an utterance to resample."""
+    # Imported here: most corpora need no resampling, and the import takes seconds.
+    import torch
+    import torchaudio.transforms
+
+    # The precision in which functional.resample computes the filter for such audio.
+    made: Callable[[Tensor], Tensor] = torchaudio.transforms.Resample(rate, to, dtype=torch.float32)
+    return made
 
 
 @dataclass(frozen=True)
@@ -119,14 +145,26 @@ class Heard:
         duration: seconds.
         content: 32 hex digits over samples and rate, so the same sound has the same content
             whatever its file is called.
+        problems: what is wrong with audio that can be decoded: ``silent``, ``clipped``,
+            ``dc-offset``.
     """
 
     duration: float
     content: str
+    problems: tuple[Problem, ...] = ()
+
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many utterances have been examined."""
 
 
 def examine(path: str, *, source: AudioSource) -> Heard | Problem:
-    """Decode one utterance and check it: readable, whole, long enough, finite, not silent."""
+    """Decode one utterance and check it: readable, whole, long enough, finite; then how it sounds.
+
+    Returns:
+        What was heard; or the problem that leaves nothing to use: ``missing``, ``zero-length``,
+        ``unreadable``, ``truncated``, ``too-short``, ``not-finite``, or a kind of the source's own.
+    """
     try:
         audio, rate = source.read(path)
     except AudioError as error:
@@ -136,19 +174,88 @@ def examine(path: str, *, source: AudioSource) -> Heard | Problem:
         return Problem(kind="zero-length", text=f"{path} holds no samples (zero-length audio)")
     if seconds < SHORTEST_SECONDS:
         return Problem(
-            kind="too short",
+            kind="too-short",
             text=f"{path} lasts {seconds:.3f} s, less than {SHORTEST_SECONDS} s",
         )
-    if not np.isfinite(audio).all():
-        return Problem(kind="not finite", text=f"{path} holds samples that are not finite numbers")
-    if float(np.abs(audio - audio.mean()).max()) < SILENT_PEAK:
-        return Problem(kind="silent", text=f"{path} is silent for all of its {seconds:.2f} s")
+    lowest, highest = float(audio.min()), float(audio.max())
+    if not np.isfinite([lowest, highest]).all():
+        return Problem(kind="not-finite", text=f"{path} holds samples that are not finite numbers")
+    found = _sound(audio, lowest=lowest, highest=highest)
     digest = hashlib.sha256(f"{rate}:".encode())
-    digest.update(audio.astype("<f4", copy=False).tobytes())
-    return Heard(duration=seconds, content=digest.hexdigest()[:32])
+    digest.update(np.ascontiguousarray(audio, dtype="<f4").data)
+    return Heard(
+        duration=seconds,
+        content=digest.hexdigest()[:32],
+        problems=tuple(Problem(kind=kind, text=f"{path} {text}") for kind, text in found),
+    )
 
 
-def examine_all(paths: Sequence[str], *, source: AudioSource) -> list[Heard | Problem]:
-    """``examine`` every path, in order; decoding and hashing run in threads."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda path: examine(path, source=source), paths))
+def _sound(
+    audio: NDArray[np.float32], *, lowest: float, highest: float
+) -> Iterator[tuple[str, str]]:
+    """Kind and sentence of each problem of how finite audio sounds."""
+    mean = float(audio.mean(dtype=np.float64))
+    if max(highest - mean, mean - lowest) < SILENT_PEAK:
+        yield "silent", "is silent from beginning to end"
+        return
+    if max(highest, -lowest) >= CLIPPED_LEVEL:
+        share = _clipped_share(audio)
+        if share >= CLIPPED_SHARE:
+            yield "clipped", f"is clipped: {share:.2%} of its samples are cut off at full scale"
+    if abs(mean) >= OFFSET_LEVEL:
+        # A view of the samples in double precision would cost twice the memory of a long file.
+        power = float(np.dot(audio, audio)) / len(audio)
+        if abs(mean) >= OFFSET_SHARE * power**0.5:
+            yield (
+                "dc-offset",
+                f"has a DC offset: its mean is {mean:.4f} of full scale, "
+                f"{abs(mean) / power**0.5:.0%} of its root mean square",
+            )
+
+
+def _clipped_share(audio: NDArray[np.float32]) -> float:
+    """Share of samples in runs of ``CLIPPED_RUN`` or more at ``CLIPPED_LEVEL`` or beyond."""
+    places = np.flatnonzero(np.abs(audio) >= CLIPPED_LEVEL)
+    runs = np.diff(np.flatnonzero(np.diff(places, prepend=-2, append=len(audio) + 1) > 1))
+    return float(runs[runs >= CLIPPED_RUN].sum()) / len(audio)
+
+
+def examine_in_order(
+    paths: Sequence[str], *, source: AudioSource
+) -> Generator[Heard | Problem, None, None]:
+    """``examine`` every path, in order; decoding and hashing run in threads.
+
+    Each thread holds the audio of one utterance and lets go of it before the next. Close the
+    iterator to end early: utterances that no thread has begun are then left alone.
+    """
+    blocks = [paths[place : place + _BLOCK] for place in range(0, len(paths), _BLOCK)]
+
+    def examine_block(some: Sequence[str]) -> list[Heard | Problem]:
+        return [examine(path, source=source) for path in some]
+
+    pool = ThreadPoolExecutor(max_workers=min(8, usable_cores()))
+    try:
+        for found in pool.map(examine_block, blocks):
+            yield from found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which containers and schedulers limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def examine_all(
+    paths: Sequence[str], *, source: AudioSource, progress: Progress | None = None
+) -> list[Heard | Problem]:
+    """``examine`` every path, in order, telling ``progress`` after each."""
+    found: list[Heard | Problem] = []
+    with closing(examine_in_order(paths, source=source)) as each:
+        for one in each:
+            found.append(one)
+            if progress is not None:
+                progress(len(found), len(paths))
+    return found

@@ -1,119 +1,167 @@
-"""What ``understudy corpora list`` and ``corpora check`` tell about a corpus."""
+"""What ``understudy corpora check`` tells about a copy of a corpus."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.corpora.emodb import COUNTS, SPEAKERS
-from orchestrator.corpora.listing import Listing
-from orchestrator.corpora.loading import prepare
-from orchestrator.errors import CorpusError, nearest
-from orchestrator.experiment.corpus import CorpusSection, EmodbCorpus, SyntheticCorpus, TableCorpus
+from orchestrator.corpora.audio import Progress
+from orchestrator.corpora.documented import Comparison, compared, difference
+from orchestrator.corpora.kinds import KINDS, list_corpus
+from orchestrator.corpora.listing import Listing, Problem
+from orchestrator.corpora.loading import Prepared, prepare
+from orchestrator.experiment.corpus import CorpusBase, CorpusSection
 
-CORPUS_KINDS: Final[dict[str, str]] = {
-    "emodb": (
-        "Berlin Database of Emotional Speech: German, 10 speakers, 7 emotions, 535 utterances; "
-        "CC0 1.0; http://emodb.bilderbar.info"
-    ),
-    "synthetic": (
-        "built-in speech-like audio: sessions of two speakers, 4 emotions; nothing to download"
-    ),
-    "table": (
-        "your own: a CSV or Parquet file with a row per utterance (path, speaker, emotion, "
-        "optional session)"
-    ),
-}
-"""From each kind of corpus to a line on what it is, its licence and how to get it."""
+
+@dataclass(frozen=True)
+class Faults:
+    """What is wrong with some utterances.
+
+    Attributes:
+        utterances: how many; one may have faults of several kinds.
+        counts: faults by kind, most frequent first.
+        found: every one of them.
+    """
+
+    utterances: int
+    counts: dict[str, int]
+    found: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """A corpus in numbers.
+    """A copy of a corpus in numbers; ``listed`` is ``used + sum(not_used) + set_aside.utterances``.
 
     Attributes:
         name: how results call it.
-        kind: one of ``CORPUS_KINDS``.
+        kind: one of ``KINDS``.
         place: the folder or file it was read from.
-        utterances: those that can be used.
-        seconds: their total duration.
-        speakers, sessions, emotions: utterances by each, sorted; ``sessions`` is empty where the
-            corpus has none.
-        not_used: utterances left out by ``labels``, by emotion.
+        usable: whether an experiment with this section would load it.
+        policy: of the section: ``refuse`` or ``set-aside``.
+        listed: utterances that the copy has.
+        used: those that can be used; the numbers below are about them.
+        not_used: utterances left out by labels or a subset, by emotion or reason.
+        set_aside: those that cannot be used, and why.
+        accepted: what is wrong with those that are used all the same.
+        seconds: total duration.
+        durations: ``min``, ``median`` and ``max`` in seconds; empty if nothing is used.
+        speakers, sessions, splits, emotions, genders: utterances by each, sorted; empty where the
+            corpus tells nothing.
+        texts: how many different ones are known.
+        agreement: mean share of listeners who chose the label; None where it is not known.
+        crossed: by session, utterances by emotion; empty without sessions.
+        documented: this copy against the documented one, before labels and subset.
+        differences: a sentence for each number that is not as documented.
+        remarks: what is odd and does no harm.
+        licence: under which the corpus is distributed.
+        obtain: where and how one gets it.
         fingerprint: provenance of results on this corpus; "" if nothing can be used.
-        problems: one sentence for each utterance that cannot be used.
-        differences: where the corpus is not what its publishers distribute.
     """
 
     name: str
     kind: str
     place: str
-    utterances: int
+    usable: bool
+    policy: str
+    listed: int
+    used: int
+    not_used: dict[str, int]
+    set_aside: Faults
+    accepted: Faults
     seconds: float
+    durations: dict[str, float]
     speakers: dict[str, int]
     sessions: dict[str, int]
+    splits: dict[str, int]
     emotions: dict[str, int]
-    not_used: dict[str, int]
-    fingerprint: str
-    problems: tuple[str, ...]
+    genders: dict[str, int]
+    texts: int
+    agreement: float | None
+    crossed: dict[str, dict[str, int]]
+    documented: tuple[Comparison, ...]
     differences: tuple[str, ...]
+    remarks: tuple[str, ...]
+    licence: str
+    obtain: str
+    fingerprint: str
 
-    @property
-    def usable(self) -> bool:
-        """Whether an experiment would load the corpus."""
-        return not self.problems and self.utterances > 0
 
-
-def corpus_section(kind: str, root: str | None = None) -> CorpusSection:
-    """The section for a kind and a place: ``corpora check emodb ROOT``.
+def check_corpus(
+    section: CorpusSection, *, memory: Path | None = None, progress: Progress | None = None
+) -> CorpusReport:
+    """Read a corpus as an experiment would, and count instead of refusing.
 
     Args:
-        kind: one of ``CORPUS_KINDS``.
-        root: the folder of ``emodb``, the file of ``table``; none for ``synthetic``.
-
-    Raises:
-        CorpusError: the kind is unknown, or it needs a place and has none, or the reverse.
-    """
-    if kind not in CORPUS_KINDS:
-        raise CorpusError(f"there is no kind of corpus {kind!r}; {nearest(kind, CORPUS_KINDS)}")
-    if kind == "synthetic":
-        if root is not None:
-            raise CorpusError(f"the synthetic corpus is built in and has no root, not {root!r}")
-        return SyntheticCorpus(kind="synthetic")
-    if root is None:
-        what = "the CSV or Parquet file" if kind == "table" else "the folder"
-        raise CorpusError(f"a corpus of kind {kind!r} needs a place; give {what} after the kind")
-    if kind == "table":
-        return TableCorpus(kind="table", file=root)
-    return EmodbCorpus(kind="emodb", root=root)
-
-
-def check_corpus(section: CorpusSection) -> CorpusReport:
-    """Load a corpus as an experiment would, and count instead of refusing.
+        section: of an experiment file, or of :func:`corpus_section`.
+        memory: folder to remember in what was heard in unchanged files; None remembers nothing.
+        progress: told how many of how many utterances have been examined.
 
     Raises:
         CorpusError: the layout, a map or a label is wrong, so that there is nothing to count.
     """
-    prepared = prepare(section)
-    corpus, listing = prepared.corpus, prepared.listing
+    return report_on(section, prepare(section, memory=memory, progress=progress))
+
+
+def report_on(section: CorpusSection, prepared: Prepared) -> CorpusReport:
+    """The report on a corpus that :func:`~orchestrator.corpora.loading.prepare` has read."""
+    corpus, about = prepared.corpus, KINDS[section.kind].about
     table = pd.DataFrame() if corpus is None else corpus.table
+    rows = () if about.documented is None else compared(_whole(section, prepared), about.documented)
+    refused = section.problems == "refuse" and bool(prepared.problems)
     return CorpusReport(
         name=section.title,
         kind=section.kind,
-        place=listing.place,
-        utterances=len(table),
+        place=prepared.listing.place,
+        usable=corpus is not None and not refused,
+        policy=section.problems,
+        listed=prepared.listed,
+        used=prepared.used,
+        not_used=dict(prepared.not_used),
+        set_aside=_faults(prepared.problems, utterances=prepared.set_aside),
+        accepted=_faults(
+            prepared.accepted, utterances=len({problem.id for problem in prepared.accepted})
+        ),
         seconds=0.0 if corpus is None else float(table["duration"].sum()),
+        durations=_durations(table),
         speakers=_counts(table, "speaker"),
         sessions=_counts(table, "session"),
+        splits=_counts(table, "split"),
         emotions=_counts(table, "emotion"),
-        not_used={} if corpus is None else corpus.not_used,
+        genders=_counts(table, "gender"),
+        texts=len(_counts(table, "text")),
+        agreement=_agreement(table),
+        crossed={
+            session: _counts(table[table["session"] == session], "emotion")
+            for session in _counts(table, "session")
+        },
+        documented=rows,
+        differences=tuple(difference(row) for row in rows if not row.ok),
+        remarks=prepared.remarks,
+        licence=about.licence,
+        obtain=about.obtain,
         fingerprint="" if corpus is None else corpus.fingerprint,
-        problems=tuple(problem.text for problem in prepared.problems),
-        differences=_differences(listing) if isinstance(section, EmodbCorpus) else (),
     )
+
+
+def _whole(section: CorpusSection, prepared: Prepared) -> Listing:
+    """The listing without what the options of this kind leave out, as a documented copy is."""
+    if not prepared.listing.not_used:
+        return prepared.listing
+    defaults = {
+        name: field.default
+        for name, field in type(section).model_fields.items()
+        if name not in CorpusBase.model_fields and not field.is_required()
+    }
+    return list_corpus(section.model_copy(update=defaults))
+
+
+def _faults(problems: Sequence[Problem], *, utterances: int) -> Faults:
+    kinds = Counter(problem.kind for problem in problems)
+    return Faults(utterances=utterances, counts=dict(kinds.most_common()), found=tuple(problems))
 
 
 def _counts(table: pd.DataFrame, column: str) -> dict[str, int]:
@@ -123,16 +171,26 @@ def _counts(table: pd.DataFrame, column: str) -> dict[str, int]:
     return dict(sorted(Counter(str(value) for value in table[column] if value).items()))
 
 
-def _differences(listing: Listing) -> tuple[str, ...]:
-    """Where the files' names do not add up to the EmoDB that is distributed."""
-    emotions = Counter(listing.table["emotion"])
-    pairs = [
-        ("utterances", len(listing.table), sum(COUNTS.values())),
-        ("speakers", listing.table["speaker"].nunique(), SPEAKERS),
-        *((f"utterances of {emotion}", emotions[emotion], COUNTS[emotion]) for emotion in COUNTS),
-    ]
-    return tuple(
-        f"{found} {what}, {expected} as distributed"
-        for what, found, expected in pairs
-        if found != expected
-    )
+def _durations(table: pd.DataFrame) -> dict[str, float]:
+    if not len(table):
+        return {}
+    lasts = table["duration"]
+    return {"min": float(lasts.min()), "median": float(lasts.median()), "max": float(lasts.max())}
+
+
+def _agreement(table: pd.DataFrame) -> float | None:
+    if not len(table) or table["agreement"].isna().all():
+        return None
+    return float(table["agreement"].mean())
+
+
+def descriptions() -> Mapping[str, dict[str, str]]:
+    """From each kind of corpus to its summary, licence, and how to obtain it."""
+    return {
+        name: {
+            "summary": kind.about.summary,
+            "licence": kind.about.licence,
+            "obtain": kind.about.obtain,
+        }
+        for name, kind in KINDS.items()
+    }

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 
+from orchestrator.corpora import cells
 from orchestrator.corpora.audio import FileSource
-from orchestrator.corpora.listing import Listing, Problem
+from orchestrator.corpora.listing import About, Listing, Problem, text_of, votes_text
 from orchestrator.errors import CorpusError, nearest
 from orchestrator.experiment.corpus import TableCorpus
+
+ABOUT: Final = About(
+    summary=(
+        "your own: a CSV or Parquet file with a row per utterance (path, speaker, emotion, and "
+        "whatever else is known)"
+    ),
+    licence="yours",
+    obtain="docs/corpora.md says which columns it has",
+)
+
+# To the rest of the house these names mean something else than to whoever wrote the file.
+_TAKEN: Final = ("content", "duration", "stated")
 
 
 def list_table(section: TableCorpus) -> Listing:
     """The utterances of a table; a map can also read any other column of the file.
 
     Every value is read as text with the space around it removed, so ``03`` stays ``03``. Rows
-    are numbered from 1, the header not counted.
+    are numbered from 1, the header not counted. Columns of the file called ``content``,
+    ``duration`` or ``stated`` are found under the names ``file_content`` and so on.
 
     Raises:
         CorpusError: the file or the root is missing or unreadable, a column is missing, there are
@@ -44,21 +60,36 @@ def list_table(section: TableCorpus) -> Listing:
             )
         return content[name]
 
-    table = content.copy()
+    table, remarks = _renamed(content, file=file)
     paths = column(section.path_column, key="path_column")
     table["path"] = [str(root / path) if path else "" for path in paths]
     # A column that a map makes need not be there.
     for target, name in (("speaker", section.speaker_column), ("emotion", section.emotion_column)):
         if target not in section.columns:
             table[target] = column(name, key=f"{target}_column")
-    if section.session_column is not None:
-        table["session"] = column(section.session_column, key="session_column")
-    elif "session" not in table:
+    optional = {
+        "session": section.session_column,
+        "id": section.id_column,
+        "gender": section.gender_column,
+        "dialogue": section.dialogue_column,
+        "split": section.split_column,
+        "text": section.text_column,
+        "transcript": section.transcript_column,
+        "agreement": section.agreement_column,
+    }
+    for target, given in optional.items():
+        if given is not None:
+            table[target] = column(given, key=f"{target}_column")
+    if "session" not in table:
         table["session"] = ""
-    if section.id_column is not None:
-        table["id"] = column(section.id_column, key="id_column")
-    elif "id" not in table:
+    if "id" not in table:
         table["id"] = paths
+    if "text" not in table and "transcript" in table:
+        table["text"] = [text_of(words) for words in table["transcript"]]
+    votes = {
+        emotion: column(name, key=f"votes_columns.{emotion}")
+        for emotion, name in section.votes_columns.items()
+    }
 
     problems = []
     usable = pd.Series(True, index=table.index)
@@ -66,10 +97,94 @@ def list_table(section: TableCorpus) -> Listing:
         for number in table.index[usable & (table[needed] == "")]:
             usable[number] = False
             text = f"{file}, row {number + 1}: the {needed} is empty"
-            problems.append(Problem(kind=f"no {needed}", text=text))
+            problems.append(Problem(kind=f"no {needed}", text=text, id=table["id"][number]))
     table = table[usable]
     _refuse_duplicates(table["id"], place=f"{title}: {file}")
-    return Listing(table=table, source=FileSource(), place=str(file), problems=tuple(problems))
+    table, strange = _understood(table, votes=votes, optional=optional, file=file)
+    return Listing(
+        table=table,
+        source=FileSource(),
+        place=str(file),
+        problems=(*problems, *strange),
+        remarks=remarks,
+    )
+
+
+def _renamed(content: pd.DataFrame, *, file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """A copy in which no column passes for one that the house makes, and remarks on those."""
+    names = {}
+    for name in _TAKEN:
+        if name in content:
+            names[name] = f"file_{name}"
+            while names[name] in content:
+                names[name] = f"file_{names[name]}"
+    remarks = tuple(
+        f"{file}: the column {old!r} is found under the name {new!r}, since {old!r} is what the "
+        "check of the audio finds"
+        for old, new in names.items()
+    )
+    return content.rename(columns=names), remarks
+
+
+def _understood(
+    table: pd.DataFrame,
+    *,
+    votes: Mapping[str, pd.Series[str]],
+    optional: Mapping[str, str | None],
+    file: Path,
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The rows of which every cell makes sense, in our words; and one problem for each other.
+
+    Args:
+        votes: by emotion, the column that counts its votes.
+        optional: from our columns to the names that the section gives for them.
+    """
+    checked = cells.Cells(table["id"], file=file)
+
+    def named(target: str) -> str:
+        return optional.get(target) or target
+
+    if "gender" in table:
+        wanted = "female or male"
+        told = checked.values(
+            table["gender"], cells.gender, otherwise="", column=named("gender"), wanted=wanted
+        )
+        table = table.assign(gender=told)
+    # As with sessions, either every utterance has one or none has.
+    if "split" in table and (table["split"] != "").any():
+        wanted = "train, validation or test"
+        told = checked.values(
+            table["split"], cells.split, otherwise="", column=named("split"), wanted=wanted
+        )
+        table = table.assign(split=told)
+    if "agreement" in table:
+        wanted = "a number in [0, 1]"
+        shares = checked.values(
+            table["agreement"], cells.share, otherwise=0.0, column=named("agreement"), wanted=wanted
+        )
+        table = table.assign(agreement=pd.Series(shares, index=table.index, dtype="float64"))
+    if votes:
+        wanted = "a number of votes"
+        counts = [
+            checked.values(
+                column[table.index],
+                cells.count,
+                otherwise=0.0,
+                column=str(column.name),
+                wanted=wanted,
+            )
+            for column in votes.values()
+        ]
+        told = [votes_text(dict(zip(votes, row, strict=True))) for row in zip(*counts, strict=True)]
+        table = table.assign(votes=told)
+    elif "votes" in table:
+        wanted = 'votes by emotion such as {"anger": 2, "fear": 1}; name columns in votes_columns'
+        told = checked.values(
+            table["votes"], cells.votes, otherwise="", column="votes", wanted=wanted
+        )
+        table = table.assign(votes=told)
+    kept = table[~table.index.isin(checked.problems)]
+    return kept, [checked.problems[row] for row in sorted(checked.problems)]
 
 
 def _read(file: Path, *, title: str) -> pd.DataFrame:

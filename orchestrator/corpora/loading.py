@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, get_args
 
+import numpy as np
 import pandas as pd
 
-from orchestrator.corpora.audio import examine_all
-from orchestrator.corpora.emodb import list_emodb
-from orchestrator.corpora.from_table import list_table
-from orchestrator.corpora.listing import Listing, Problem
-from orchestrator.corpora.synthetic import list_synthetic
+from orchestrator.corpora.audio import Heard, Progress
+from orchestrator.corpora.habits import duplicates, far_off, wrong_length
+from orchestrator.corpora.heard import examine_remembered
+from orchestrator.corpora.kinds import KINDS, list_corpus
+from orchestrator.corpora.listing import OPTIONAL, Listing, Problem
+from orchestrator.corpora.mapping import complete, labelled, labels_of, mapped
 from orchestrator.corpora.table import Corpus
-from orchestrator.errors import CorpusError, nearest
-from orchestrator.experiment.corpus import (
-    ColumnMap,
-    CorpusSection,
-    EmodbCorpus,
-    SyntheticCorpus,
-    TableCorpus,
-)
-
-MAPPABLE: Final = ("speaker", "session", "emotion")
-"""Columns that ``columns`` may make or replace."""
+from orchestrator.errors import CorpusError
+from orchestrator.experiment.corpus import Acceptable, CorpusSection
 
 _NAMED: Final = 3
 
@@ -34,60 +28,91 @@ _NAMED: Final = 3
 class Prepared:
     """A corpus after every check, with what the checks found.
 
+    Every utterance listed is used, not used or set aside, and nothing else:
+    ``listed == used + sum(not_used.values()) + set_aside``.
+
     Attributes:
-        corpus: the utterances that passed; None if none did.
-        problems: one per utterance that did not.
+        corpus: the utterances that can be used; None if there are none.
+        problems: why others cannot; one utterance may have several. Those of the listing, one for
+            each utterance it left out, come first.
+        accepted: what is wrong with utterances that are used all the same, since the section
+            accepts such problems.
         listing: what the layout said, before maps and labels.
+        remarks: what is odd and does no harm.
+        listed: utterances that the corpus has, as far as its layout tells.
+        not_used: utterances left out by labels or a subset, by emotion or reason.
+        set_aside: utterances that ``problems`` are about.
     """
 
     corpus: Corpus | None
     problems: tuple[Problem, ...]
+    accepted: tuple[Problem, ...]
     listing: Listing
+    remarks: tuple[str, ...]
+    listed: int
+    not_used: Mapping[str, int]
+    set_aside: int
+
+    @property
+    def used(self) -> int:
+        """Utterances that can be used."""
+        return 0 if self.corpus is None else len(self.corpus.table)
 
 
-def load_corpus(section: CorpusSection) -> Corpus:
+def load_corpus(
+    section: CorpusSection, *, memory: Path | None = None, progress: Progress | None = None
+) -> Corpus:
     """The corpus that a section describes, complete and checked.
 
+    Args:
+        section: with ``problems: refuse``, any utterance that cannot be used is an error; with
+            ``set-aside`` the corpus goes on without and keeps the list.
+        memory: folder to remember in what was heard in unchanged files; None remembers nothing.
+        progress: told how many of how many utterances have been examined.
+
     Raises:
-        CorpusError: the corpus is missing or empty; a map lacks a value; a label is unknown; or
-            any utterance cannot be used, the message naming the first few and counting the rest.
+        CorpusError: the corpus is missing or empty; a map lacks a value; a label is unknown;
+            nothing is left to use; or, unless they are set aside, utterances cannot be used: the
+            message names the first few and counts all.
     """
-    prepared = prepare(section)
-    if prepared.problems or prepared.corpus is None:
-        kept = 0 if prepared.corpus is None else len(prepared.corpus.table)
+    prepared = prepare(section, memory=memory, progress=progress)
+    if prepared.corpus is None or (prepared.problems and section.problems == "refuse"):
         raise CorpusError(
             f"corpus {section.title!r} ({prepared.listing.place}): "
-            + summary(prepared.problems, total=kept + len(prepared.problems))
+            + refusal(prepared, accept=section.accept)
         )
     return prepared.corpus
 
 
-def prepare(section: CorpusSection) -> Prepared:
-    """List a corpus, apply ``columns`` and ``labels``, and check the audio of what is used.
+def prepare(
+    section: CorpusSection, *, memory: Path | None = None, progress: Progress | None = None
+) -> Prepared:
+    """List a corpus, apply ``columns`` and labels, check the audio of what is used, and count.
+
+    Problems are counted here and refused by :func:`load_corpus`.
 
     Raises:
         CorpusError: nothing can be said about single utterances because the layout, a map or a
             label is wrong.
     """
-    listing = _list(section)
-    table = _mapped(listing, section=section)
-    emotions = None if "emotion" in section.columns else listing.emotions
-    table, empty = _complete(table, place=listing.place)
-    table, not_used = _labelled(table, section=section, emotions=emotions)
-    problems = [*listing.problems, *empty]
-    if "content" not in table:
-        heard = examine_all(table["path"].tolist(), source=listing.source)
-        problems += [one for one in heard if isinstance(one, Problem)]
-        table = table[[not isinstance(one, Problem) for one in heard]]
-        good = [one for one in heard if not isinstance(one, Problem)]
-        table = table.assign(
-            duration=pd.Series([one.duration for one in good], index=table.index, dtype="float64"),
-            content=pd.Series([one.content for one in good], index=table.index, dtype="str"),
-        )
+    listing = _listed(section)
+    table = mapped(listing, section=section)
+    table, fatal = complete(table, place=listing.place)
+    table, not_used = labelled(table, listing=listing, section=section)
+    table, unheard, found, remarks = _heard(
+        table, listing=listing, memory=memory, progress=progress
+    )
+    fatal += unheard
+    aside = {problem.id for problem in fatal}
+    aside |= {problem.id for problem in found if problem.kind not in section.accept}
+    table = table[~table["id"].isin(aside)]
+    problems = (*listing.problems, *fatal, *(one for one in found if one.id in aside))
+    not_used = dict(sorted((Counter(listing.not_used) + Counter(not_used)).items()))
     if not len(table) and not problems:
+        labels = "labels" if section.labels is not None else "the section"
         raise CorpusError(
-            f"corpus {section.title!r} ({listing.place}): labels leaves no utterance; "
-            f"the corpus has {', '.join(not_used)}"
+            f"corpus {section.title!r} ({listing.place}): {labels} leaves no utterance; "
+            f"the corpus has {', '.join(not_used) or 'none'}"
         )
     corpus = None
     if len(table):
@@ -96,98 +121,113 @@ def prepare(section: CorpusSection) -> Prepared:
             kind=section.kind,
             table=table,
             not_used=not_used,
+            set_aside=(
+                *listing.problems,
+                *one_each(problems[len(listing.problems) :], accept=section.accept),
+            ),
+            labels=labels_of(listing, section=section),
+            said=listing.said,
             source=listing.source,
         )
-    return Prepared(corpus=corpus, problems=tuple(problems), listing=listing)
+    prepared = Prepared(
+        corpus=corpus,
+        problems=problems,
+        accepted=tuple(one for one in found if one.id not in aside),
+        listing=listing,
+        remarks=(*listing.remarks, *remarks),
+        listed=len(listing.table) + len(listing.problems) + sum(listing.not_used.values()),
+        not_used=not_used,
+        set_aside=len(listing.problems) + len(aside),
+    )
+    # Law 8. A table whose rows went astray between these steps is a fault of ours, not the user's.
+    assert prepared.listed == prepared.used + sum(not_used.values()) + prepared.set_aside
+    return prepared
 
 
-def _list(section: CorpusSection) -> Listing:
-    match section:
-        case EmodbCorpus():
-            return list_emodb(section)
-        case TableCorpus():
-            return list_table(section)
-        case SyntheticCorpus():
-            return list_synthetic(section)
-
-
-def _mapped(listing: Listing, *, section: CorpusSection) -> pd.DataFrame:
-    """The table with the columns of ``section.columns``, each made from a column as listed."""
-    made = {
-        target: _looked_up(listing, target=target, how=how, title=section.title)
-        for target, how in section.columns.items()
-    }
-    return listing.table.assign(**made)
-
-
-def _looked_up(listing: Listing, *, target: str, how: ColumnMap, title: str) -> pd.Series[str]:
-    key = f"corpus {title!r} ({listing.place}): columns.{target}"
-    if target not in MAPPABLE:
-        raise CorpusError(f"{key} cannot be made by a map; {nearest(target, MAPPABLE)}")
-    if how.source not in listing.table:
-        columns = [str(name) for name in listing.table.columns]
-        raise CorpusError(
-            f"{key}.source: there is no column {how.source!r}; {nearest(how.source, columns)}"
+def one_each(problems: Iterable[Problem], *, accept: Sequence[Acceptable]) -> tuple[Problem, ...]:
+    """One problem for each id: of the first kind not in ``accept``, with all the texts."""
+    grouped: dict[str, list[Problem]] = {}
+    for problem in problems:
+        grouped.setdefault(problem.id, []).append(problem)
+    return tuple(
+        Problem(
+            kind=next((one.kind for one in several if one.kind not in accept), several[0].kind),
+            text="; ".join(one.text for one in several),
+            id=id_,
         )
-    values = listing.table[how.source]
-    absent = Counter(value for value in values if value not in how.map)
-    if absent:
-        raise CorpusError(
-            f"{key}.map has no value for {how.source} {_counted(absent)}; add "
-            f"{'it' if len(absent) == 1 else 'them'} to the map"
-        )
-    return values.map(how.map)
+        for id_, several in grouped.items()
+    )
 
 
-def _complete(table: pd.DataFrame, *, place: str) -> tuple[pd.DataFrame, list[Problem]]:
-    """The rows that have speaker and emotion, and a session if any row has one."""
-    needed = ["speaker", "emotion"]
-    if (table["session"] != "").any():
-        needed.append("session")
-    problems = []
-    usable = pd.Series(True, index=table.index)
-    for column in needed:
-        for number in table.index[usable & (table[column] == "")]:
-            usable[number] = False
-            text = f"{place}: utterance {table['id'][number]!r} has no {column}"
-            problems.append(Problem(kind=f"no {column}", text=text))
-    return table[usable], problems
-
-
-def _labelled(
-    table: pd.DataFrame, *, section: CorpusSection, emotions: Sequence[str] | None
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The utterances whose emotion is learned, by its new name, and the count of the others."""
-    if section.labels is None or not len(table):
-        return table, {}
-    known = sorted(set(table["emotion"])) if emotions is None else emotions
-    for label in section.labels:
-        if label not in known:
-            raise CorpusError(
-                f"corpus {section.title!r}: labels names {label!r}, which is no emotion of the "
-                f"corpus; {nearest(label, known)}"
-            )
-    used = table["emotion"].isin(list(section.labels))
-    others = Counter(table["emotion"][~used])
-    table = table[used]
-    return table.assign(emotion=table["emotion"].map(section.labels)), dict(sorted(others.items()))
-
-
-def _counted(values: Counter[str]) -> str:
-    """``'15' (56 utterances), '16' (71 utterances)``, the first few."""
-    first = [f"{value!r} ({count} utterances)" for value, count in sorted(values.items())[:_NAMED]]
-    more = len(values) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")
-
-
-def summary(problems: Iterable[Problem], *, total: int) -> str:
-    """One sentence or two: how many utterances, why by count, the first few by name, the mend."""
-    found = list(problems)
-    counts = Counter(problem.kind for problem in found)
-    why = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+def refusal(prepared: Prepared, *, accept: Sequence[Acceptable]) -> str:
+    """How many utterances cannot be used, why by count, the first few by name, and the mends."""
+    found = prepared.problems
+    kinds = Counter(problem.kind for problem in found)
+    why = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
     named = "; ".join(problem.text for problem in found[:_NAMED])
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    mends = "Mend these files or take them out of the corpus"
+    if prepared.corpus is not None:
+        mends += ", or go on without them (problems: set-aside)"
+    wanted = kinds.keys() - set(accept)
+    if wanted <= set(get_args(Acceptable)):
+        mends += f", or use them as they are (accept: [{', '.join(sorted({*accept, *wanted}))}])"
     return (
-        f"{len(found)} of {total} utterances cannot be used ({why}): {named}{more}. "
-        "Mend these files or take them out of the corpus."
+        f"{prepared.set_aside} of {prepared.used + prepared.set_aside} utterances cannot be used "
+        f"({why}): {named}{more}. {mends}."
     )
+
+
+def _listed(section: CorpusSection) -> Listing:
+    """The listing with every column that others may lack; a missing root says where to get one."""
+    try:
+        listing = list_corpus(section)
+    except CorpusError as error:
+        root = getattr(section, "root", None)
+        if section.kind == "table" or root is None or Path(root).expanduser().exists():
+            raise
+        obtain = KINDS[section.kind].about.obtain
+        raise CorpusError(f"{error}. How to obtain the corpus: {obtain}") from error
+    table = listing.table
+    twice = table["id"][table["id"].duplicated()]
+    if len(twice):
+        raise CorpusError(
+            f"corpus {section.title!r} ({listing.place}): two utterances have the id "
+            f"{twice.iloc[0]!r}; give each its own"
+        )
+    absent: dict[str, str | float] = {name: "" for name in OPTIONAL if name not in table}
+    if "agreement" not in table:
+        absent["agreement"] = float("nan")
+    return replace(listing, table=table.assign(**absent))
+
+
+def _heard(
+    table: pd.DataFrame, *, listing: Listing, memory: Path | None, progress: Progress | None
+) -> tuple[pd.DataFrame, list[Problem], list[Problem], list[str]]:
+    """The rows whose audio can be decoded, with ``duration`` and ``content``.
+
+    Returns:
+        The rows; the problems of the others; the problems of these; remarks.
+    """
+    unheard: list[Problem] = []
+    found: list[Problem] = []
+    if "content" not in table:
+        heard = examine_remembered(
+            table["path"].tolist(), source=listing.source, memory=memory, progress=progress
+        )
+        good: list[Heard] = []
+        for id_, one in zip(table["id"].tolist(), heard, strict=True):
+            if isinstance(one, Problem):
+                unheard.append(replace(one, id=id_))
+            else:
+                good.append(one)
+                found += [replace(problem, id=id_) for problem in one.problems]
+        table = table[np.array([isinstance(one, Heard) for one in heard], dtype=bool)]
+        table = table.assign(
+            duration=pd.Series([one.duration for one in good], index=table.index, dtype="float64"),
+            content=pd.Series([one.content for one in good], index=table.index, dtype="str"),
+        )
+    silent = {problem.id for problem in found if problem.kind == "silent"}
+    again, remarks = duplicates(table[~table["id"].isin(silent)])
+    found += [*far_off(table), *wrong_length(table), *again]
+    return table, unheard, found, remarks

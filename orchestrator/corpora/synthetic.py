@@ -13,13 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.corpora.listing import Listing
+from orchestrator.corpora.listing import About, Listing
 from orchestrator.corpora.synthetic_score import EMOTIONS, Voice, draw_score, draw_voice
 from orchestrator.corpora.synthetic_voice import SAMPLE_RATE, Score, render
 from orchestrator.experiment.corpus import SyntheticCorpus
 
 GENERATOR_VERSION: Final = 1
 """Raised whenever the audio of an utterance changes; a golden test fails when that is forgotten."""
+
+ABOUT: Final = About(
+    summary="built-in speech-like audio: sessions of two speakers, 4 emotions",
+    licence="none needed",
+    obtain="built in; nothing to download",
+)
 
 _PREFIX: Final = "synthetic:"
 _NAME: Final = re.compile(r"synthetic:s(\d+)([mw])-(\d+)")
@@ -94,6 +100,7 @@ def list_synthetic(section: SyntheticCorpus) -> Listing:
                         "id": path.removeprefix(_PREFIX),
                         "path": path,
                         "speaker": speaker,
+                        "gender": "female" if letter == "w" else "male",
                         "session": str(session),
                         "emotion": EMOTIONS[number % len(EMOTIONS)],
                         "duration": source.score(path).samples / SAMPLE_RATE,

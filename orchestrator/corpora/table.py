@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -14,11 +14,29 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.corpora.audio import FileSource, resample
-from orchestrator.corpora.listing import AudioSource
+from orchestrator.corpora.listing import NEEDED, AudioSource, Problem
 from orchestrator.errors import CorpusError
 
-COLUMNS: Final = ("id", "path", "speaker", "session", "emotion", "duration", "content")
-"""Columns of every corpus table, in order."""
+COLUMNS: Final = (
+    "id",
+    "path",
+    "speaker",
+    "gender",
+    "session",
+    "dialogue",
+    "split",
+    "emotion",
+    "votes",
+    "agreement",
+    "text",
+    "transcript",
+    "duration",
+    "content",
+)
+"""Columns of every corpus table, in order; those of one corpus only follow them."""
+
+_NUMBERS: Final = ("agreement", "duration")
+_TOLD: Final = ("content", "speaker", "session", "dialogue", "split", "emotion", "votes", "text")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +47,15 @@ class Corpus:
         name: how results call it.
         kind: the ``kind`` of its section.
         table: one row per utterance with ``COLUMNS``, sorted by ``id``. All are text but
-            ``duration`` (seconds). Ids are unique; ``session`` is "" where there is none;
-            ``content`` is a hash of what is heard.
-        not_used: utterances left out by ``labels``, by emotion.
+            ``duration`` (seconds) and ``agreement`` (share of listeners who chose the label, NaN
+            where unknown). Ids are unique. Other columns are "" where the corpus tells nothing:
+            ``gender`` is ``female`` or ``male``, ``split`` ``train``, ``validation`` or ``test``,
+            ``votes`` JSON from emotion to votes, equal ``text`` is the same text. ``content`` is a
+            hash of what is heard.
+        not_used: utterances left out by labels or a subset, by emotion or reason.
+        set_aside: utterances that cannot be used, and why, where the section sets them aside.
+        labels: from the corpus's own emotions to those learned, where a map was used.
+        said: parts of the protocol string that the corpus's own options add.
         source: where the audio of a ``path`` comes from; default: audio files.
 
     Raises:
@@ -43,13 +67,24 @@ class Corpus:
     kind: str
     table: pd.DataFrame
     not_used: dict[str, int] = field(default_factory=dict)
+    set_aside: tuple[Problem, ...] = ()
+    labels: Mapping[str, str] | None = None
+    said: tuple[str, ...] = ()
     source: AudioSource = field(default_factory=FileSource)
 
     def __post_init__(self) -> None:
-        missing = [column for column in COLUMNS if column not in self.table]
+        needed = (*NEEDED, "duration", "content")
+        missing = [column for column in needed if column not in self.table]
         if missing:
             raise ValueError(f"corpus {self.name!r}: the table lacks {', '.join(missing)}")
-        table = self.table[list(COLUMNS)].sort_values("id", ignore_index=True)
+        absent: dict[str, str | float] = {
+            column: float("nan") if column in _NUMBERS else ""
+            for column in COLUMNS
+            if column not in self.table
+        }
+        more = [column for column in self.table if column not in COLUMNS]
+        table = self.table.assign(**absent)[[*COLUMNS, *more]]
+        table = table.sort_values("id", ignore_index=True)
         twice = table["id"][table["id"].duplicated()]
         if len(twice):
             raise CorpusError(
@@ -65,9 +100,13 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over ids, content, speakers, sessions and emotions."""
-        told = self.table[["id", "content", "speaker", "session", "emotion"]]
-        lines = json.dumps(told.to_numpy().tolist(), ensure_ascii=False)
+        """32 hex digits over ids, content, and all that protocols and training read.
+
+        Columns that are "" throughout do not count, so that a corpus keeps its fingerprint when
+        the table learns to hold more.
+        """
+        told = ["id", *(name for name in _TOLD if (self.table[name] != "").any())]
+        lines = json.dumps([told, self.table[told].to_numpy().tolist()], ensure_ascii=False)
         return hashlib.sha256(lines.encode()).hexdigest()[:32]
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections import defaultdict
@@ -280,6 +281,11 @@ def _result(
                 parameters=scored.parameters,
             )
         )
+    prepared = {entry.task.corpus: entry.prepared for entry in planned}
+    units = {name: entry.unit(experiment.protocol) for name, entry in prepared.items()}
+    by_dialogue: dict[str, list[dict[str, object]]] = {
+        name: [] for name, unit in units.items() if unit == "dialogue"
+    }
     speakers: list[dict[str, object]] = []
     confusion: dict[str, dict[str, dict[str, Any]]] = {}
     for (corpus, system, seed), parts in sorted(together.items()):
@@ -290,6 +296,11 @@ def _result(
         speakers += speaker_rows(
             labels, predictions, who, classes, corpus=corpus, system=system, seed=seed
         )
+        if units[corpus] == "dialogue":
+            dialogues = [unit for part in parts for unit in part.units]
+            by_dialogue[corpus] += speaker_rows(
+                labels, predictions, dialogues, classes, corpus=corpus, system=system, seed=seed
+            )
         found = scores(labels, predictions, classes).confusion
         confusion.setdefault(corpus, {}).setdefault(system, {})[str(seed)] = found.tolist()
     return {
@@ -307,8 +318,33 @@ def _result(
         "speakers": speakers,
         "confusion": confusion,
         "summary": summarise(rows, macs=macs),
-        "differences": differences(speakers),
+        "units": units,
+        "differences": _differences(speakers, by_dialogue),
+        "not_used": {name: entry.corpus.not_used for name, entry in prepared.items()},
+        "set_aside": {
+            name: [dataclasses.asdict(problem) for problem in entry.corpus.set_aside]
+            for name, entry in prepared.items()
+        },
+        "dropped": {
+            name: {
+                entry.task.fold: len(entry.fold.dropped)
+                for entry in planned
+                if entry.task.corpus == name and entry.task.seed == experiment.evaluate.seeds[0]
+            }
+            for name in prepared
+            if experiment.protocol.text_disjoint
+        },
     }
+
+
+def _differences(
+    speakers: list[dict[str, object]], by_dialogue: dict[str, list[dict[str, object]]]
+) -> list[dict[str, Any]]:
+    """Per speaker, or per dialogue: of these accuracy only, since one holds few emotions."""
+    found = differences([row for row in speakers if row["corpus"] not in by_dialogue])
+    for rows in by_dialogue.values():
+        found += differences(rows, unit="dialogue", metrics=("accuracy",))
+    return found
 
 
 def _macs(

@@ -6,6 +6,7 @@ again, anywhere, without computing anything. Scores are stored as fractions and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from orchestrator.evaluation.plots import Result, plot
 from orchestrator.evaluation.statistics import FEW_UNITS
 
 __all__ = ["markdown", "percent", "plot", "provenance", "render"]
+
+_NAMED = 3
+"""Utterances set aside that the report names; the result names all."""
 
 SELECTIONS = {
     "fixed": "fixed (the recipe as written)",
@@ -82,7 +86,27 @@ def provenance(result: Result, corpus: str) -> list[str]:
         f"corpus fingerprint: {result['fingerprints'][corpus]}",
         "code: " + ", ".join(f"{key} {value}" for key, value in sorted(result["code"].items())),
         f"training seeds: {', '.join(map(str, result['seeds']))}",
+        *_left_out(result, corpus),
     ]
+
+
+def _left_out(result: Result, corpus: str) -> list[str]:
+    """Utterances that are in no role, or in fewer than one would think, and why."""
+    lines = []
+    aside = result.get("set_aside", {}).get(corpus, [])
+    if aside:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(p["kind"] for p in aside).items())
+        named = "; ".join(problem["text"] for problem in aside[:_NAMED])
+        more = f"; and {len(aside) - _NAMED} more" if len(aside) > _NAMED else ""
+        lines.append(f"set aside: {len(aside)} utterances ({kinds}): {named}{more}")
+    dropped = result.get("dropped", {}).get(corpus)
+    if dropped:
+        few, many = min(dropped.values()), max(dropped.values())
+        lines.append(
+            f"text-disjoint: {few if few == many else f'{few} to {many}'} utterances a fold are in "
+            "no role, since its test set has their texts, or another fold's their speaker"
+        )
+    return lines
 
 
 def _scores_grid(result: Result, corpus: str) -> _Grid:

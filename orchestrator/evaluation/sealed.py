@@ -71,6 +71,8 @@ class Unsealed:
     labels: np.ndarray
     predictions: np.ndarray
     speakers: tuple[str, ...]
+    units: tuple[str, ...]
+    """What claims count: the dialogue of each utterance under ``official``, else its speaker."""
 
 
 def unseal(scored: Scored, entry: PlannedFold) -> Unsealed:
@@ -81,4 +83,5 @@ def unseal(scored: Scored, entry: PlannedFold) -> Unsealed:
         labels=np.asarray([number[emotion] for emotion in rows["emotion"]], dtype=np.int64),
         predictions=scored.logits.argmax(1).astype(np.int64),
         speakers=tuple(rows["speaker"]),
+        units=tuple(rows[entry.prepared.unit(entry.protocol)]),
     )

@@ -223,6 +223,7 @@ def _by_fold(
 def differences(
     speakers: Iterable[Mapping[str, Any]],
     *,
+    unit: str = "speaker",
     pairs: Sequence[tuple[str, str]] = PAIRS,
     metrics: Sequence[str] = ("macro_recall", "accuracy"),
     level: float = 0.95,
@@ -233,13 +234,14 @@ def differences(
 
     Args:
         speakers: Rows as by ``metrics.speaker_rows``, in any order.
+        unit: What their column ``speaker`` holds, ``speaker`` or ``dialogue``.
         pairs: (a, b) systems; the difference is a minus b.
         metrics: Columns of the rows to compare.
         level: Coverage of the intervals, default 0.95.
 
     Returns:
-        Entries with ``corpus``, ``a``, ``b``, ``metric``, ``unit`` ("speaker"), ``mean``, ``low``,
-        ``high`` (None for a single speaker) and ``n`` (speakers).
+        Entries with ``corpus``, ``a``, ``b``, ``metric``, ``unit``, ``mean``, ``low``, ``high``
+        (None for a single unit) and ``n`` (units).
 
     Raises:
         UnderstudyError: If a speaker is missing from one side, or lacks a seed that others have.
@@ -260,7 +262,7 @@ def differences(
                         "a": a,
                         "b": b,
                         "metric": metric,
-                        "unit": "speaker",
+                        "unit": unit,
                         "mean": got.mean,
                         "low": got.low,
                         "high": got.high,

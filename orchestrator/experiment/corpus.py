@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.experiment.section import Section
+
+Acceptable = Literal[
+    "clipped", "dc-offset", "duplicate", "far-longer", "far-shorter", "silent", "wrong-length"
+]
+"""Kinds of problems that leave an utterance usable, if the user wants it."""
 
 
 class ColumnMap(Section):
@@ -27,6 +32,11 @@ class CorpusBase(Section):
     """Columns to make (or replace) by a map: ``session: {source: speaker, map: {"03": "1"}}``."""
     labels: dict[str, str] | None = None
     """From the corpus's emotion to the one to learn; those left out are not used, and counted."""
+    problems: Literal["refuse", "set-aside"] = "refuse"
+    """What to do about utterances that cannot be used: end there, or go on without them and keep
+    the list of them in the results."""
+    accept: tuple[Acceptable, ...] = ("clipped", "dc-offset")
+    """Kinds of problems that are counted and named, while the utterance is used all the same."""
 
     @property
     def title(self) -> str:
@@ -38,6 +48,61 @@ class EmodbCorpus(CorpusBase):
     """The Berlin Database of Emotional Speech as distributed: ``ROOT/wav/03a01Fa.wav``."""
 
     kind: Literal["emodb"]
+    root: str
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads ``label_set: 4`` as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class IemocapCorpus(CorpusBase):
+    """IEMOCAP as distributed: ``ROOT/Session1/dialog`` and ``ROOT/Session1/sentences``."""
+
+    kind: Literal["iemocap"]
+    root: str
+    label_set: Annotated[
+        Literal["4", "4-happy-only", "4-excited-replaces", "5", "6"], BeforeValidator(_as_text)
+    ] = "4"
+    """Which emotions are learned; ``4`` counts excitement as happiness. ``labels`` replaces it."""
+    subset: Literal["all", "improvised", "scripted"] = "all"
+    """Which dialogues are used."""
+
+    @model_validator(mode="after")
+    def _one_map(self) -> IemocapCorpus:
+        if self.labels is not None and "label_set" in self.model_fields_set:
+            raise ValueError(
+                f"label_set {self.label_set!r} and labels both say which emotions are learned; "
+                "keep one of them"
+            )
+        return self
+
+
+class MeldCorpus(CorpusBase):
+    """MELD as distributed: three CSV files and folders of clips, as mp4 or as extracted wav."""
+
+    kind: Literal["meld"]
+    root: str
+
+
+class SaveeCorpus(CorpusBase):
+    """SAVEE: ``ROOT/AudioData/DC/a01.wav`` as distributed, or flat ``ROOT/DC_a01.wav``."""
+
+    kind: Literal["savee"]
+    root: str
+
+
+class CremaDCorpus(CorpusBase):
+    """CREMA-D as distributed: ``ROOT/AudioWAV/1001_DFA_ANG_XX.wav``."""
+
+    kind: Literal["crema-d"]
+    root: str
+
+
+class RavdessCorpus(CorpusBase):
+    """RAVDESS, speech: ``ROOT/Actor_01/03-01-05-01-02-01-12.wav``."""
+
+    kind: Literal["ravdess"]
     root: str
 
 
@@ -53,9 +118,23 @@ class TableCorpus(CorpusBase):
     speaker_column: str = "speaker"
     emotion_column: str = "emotion"
     session_column: str | None = None
-    """Default: the column ``session`` if the file has one, else no session."""
+    """Default: the column ``session`` if the file has one, else no session. So with the other
+    columns that may be missing: each has the name of what it holds."""
     id_column: str | None = None
     """Default: the column ``id`` if the file has one, else the audio path."""
+    gender_column: str | None = None
+    """Values: ``female`` or ``male``, or their first letters."""
+    dialogue_column: str | None = None
+    split_column: str | None = None
+    """The official split: ``train``, ``validation`` (or ``dev``, ``val``) and ``test``."""
+    text_column: str | None = None
+    """What is said, as an id or as words: equal values are the same text."""
+    transcript_column: str | None = None
+    """What is said, in words; where there is no column of texts, words make the texts too."""
+    agreement_column: str | None = None
+    """Share of listeners who chose the label, in [0, 1]."""
+    votes_columns: dict[str, str] = {}
+    """From an emotion to the column that holds the number of votes for it."""
 
 
 class SyntheticCorpus(CorpusBase):
@@ -70,4 +149,14 @@ class SyntheticCorpus(CorpusBase):
     seed: int = 0
 
 
-CorpusSection = Annotated[EmodbCorpus | TableCorpus | SyntheticCorpus, Field(discriminator="kind")]
+CorpusSection = Annotated[
+    CremaDCorpus
+    | EmodbCorpus
+    | IemocapCorpus
+    | MeldCorpus
+    | RavdessCorpus
+    | SaveeCorpus
+    | SyntheticCorpus
+    | TableCorpus,
+    Field(discriminator="kind"),
+]

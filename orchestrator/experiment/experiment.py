@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.errors import nearest
 from orchestrator.experiment.corpus import CorpusSection
 from orchestrator.experiment.features import LogMelFeatures
-from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.experiment.section import Section
 
@@ -88,6 +89,8 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
     corpora: Annotated[tuple[CorpusSection, ...], Field(min_length=1)]
+    common_labels: bool = False
+    """Learn only the emotions that all corpora have; ``cross-corpus`` does so anyway."""
     protocol: ProtocolSection
     features: LogMelFeatures = LogMelFeatures()
     recipe: Recipe
@@ -112,6 +115,7 @@ class Experiment(Section):
         for title in titles:
             if titles.count(title) > 1:
                 raise ValueError(f"corpora: two are called {title!r}; give each its own name")
+        self._crossing(set(titles))
         if self.evaluate.selection == "same-corpus" and self.search is None:
             raise ValueError(
                 "evaluate.selection is 'same-corpus' but there is no search section; "
@@ -136,3 +140,30 @@ class Experiment(Section):
                     f"{self.features.bins}"
                 )
         return self
+
+    def _crossing(self, titles: set[str]) -> None:
+        """Raise where ``cross-corpus`` cannot be, or the search would see what is tested."""
+        crossing = isinstance(self.protocol, CrossCorpus)
+        if self.common_labels and len(titles) < 2:
+            raise ValueError("common_labels is true but there is one corpus only; add another")
+        protocols = {"protocol": self.protocol}
+        if self.search is not None and self.search.protocol is not None:
+            protocols["search.protocol"] = self.search.protocol
+            if isinstance(self.search.protocol, CrossCorpus) != crossing:
+                raise ValueError(
+                    "search.protocol and protocol must both be cross-corpus or neither: a search "
+                    "over folds of the tested corpus would see its labels; leave search.protocol "
+                    "out"
+                )
+        for key, protocol in protocols.items():
+            if not isinstance(protocol, CrossCorpus):
+                continue
+            if len(titles) < 2:
+                raise ValueError(f"{key} is cross-corpus but there is one corpus only; add another")
+            for name in (*protocol.train, *protocol.test):
+                if name not in titles:
+                    raise ValueError(f"{key}: there is no corpus {name!r}; {nearest(name, titles)}")
+            if protocol.train and titles <= set(protocol.train):
+                raise ValueError(f"{key}.train names every corpus, so none is left to test")
+            if protocol.test and titles <= set(protocol.test):
+                raise ValueError(f"{key}.test names every corpus, so none is left to train on")

@@ -47,6 +47,9 @@ class Training(Section):
     """Share of the updates over which the rate rises to ``lr``; a cosine takes it to zero after."""
     gradient_clip: Annotated[float, Field(gt=0.0)] | None = 1.0
     label_smoothing: Share = 0.0
+    targets: Literal["majority", "votes"] = "majority"
+    """What cross-entropy compares with: the label, or the shares of its votes, where the corpus
+    has them (an utterance without votes keeps its label)."""
     class_weights: bool = True
     """Weigh cross-entropy by inverse class frequency in the training set (mean weight one)."""
     average_decay: Share = 0.0

@@ -30,6 +30,7 @@ from orchestrator.training.loop import Losses, Stage, fit, predict_logits
 from orchestrator.training.networks import build_network
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import derived_seed
+from orchestrator.training.targets import target_inputs, training_targets
 from orchestrator.training.task import FoldTask, Reporter, Silent, Unlabelled
 
 
@@ -49,15 +50,19 @@ def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Art
 def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
     """The store inputs of a student: only the parts of the recipe that its training reads."""
     recipe = task.recipe
-    inputs = shared_inputs(task, workers=task.student_workers) | {
-        "train": task.train.key(),
-        "features": plain(task.features),
-        "student": plain(recipe.student),
-        "objectives": plain(recipe.objectives),
-        "schedule": plain(recipe.schedule),
-        "training": plain(recipe.training),
-        "knowledge": knowledge_key,
-    }
+    inputs = (
+        shared_inputs(task, workers=task.student_workers)
+        | {
+            "train": task.train.key(),
+            "features": plain(task.features),
+            "student": plain(recipe.student),
+            "objectives": plain(recipe.objectives),
+            "schedule": plain(recipe.schedule),
+            "training": plain(recipe.training),
+            "knowledge": knowledge_key,
+        }
+        | target_inputs(task.train, recipe.training)
+    )
     if recipe.objectives.distillation:
         inputs["temperature"] = plain(recipe.temperature)
     if recipe.objectives.feature_map:
@@ -147,7 +152,7 @@ def _losses(
 ) -> Losses:
     recipe = task.recipe
     wants = recipe.objectives
-    labels = torch.tensor(task.train.labels, device=task.device)
+    targets = training_targets(task.train, recipe.training, device=task.device)
     weights = (
         inverse_frequency(task.train.counts(task.classes).tolist()).to(task.device)
         if recipe.training.class_weights
@@ -159,7 +164,7 @@ def _losses(
         if wants.cross_entropy and not only_features:
             terms["cross_entropy"] = wants.cross_entropy * cross_entropy(
                 output.logits,
-                labels[batch.rows],
+                targets[batch.rows],
                 class_weights=weights,
                 label_smoothing=recipe.training.label_smoothing,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,6 +41,9 @@ class Utterances(Unlabelled):
 
     labels: tuple[int, ...]
     speakers: tuple[str, ...]
+    votes: tuple[tuple[float, ...], ...] = ()
+    """Share of votes for each emotion, all of the label where there are none; empty if no
+    utterance has votes."""
 
     @classmethod
     def of(cls, table: pd.DataFrame, ids: Sequence[str], *, emotions: Sequence[str]) -> Utterances:
@@ -51,6 +55,7 @@ class Utterances(Unlabelled):
             contents=tuple(rows["content"]),
             labels=tuple(number[emotion] for emotion in rows["emotion"]),
             speakers=tuple(rows["speaker"]),
+            votes=_shares(rows, number),
         )
 
     def subset(self, ids: Sequence[str]) -> Utterances:
@@ -62,6 +67,7 @@ class Utterances(Unlabelled):
             contents=tuple(self.contents[row] for row in rows),
             labels=tuple(self.labels[row] for row in rows),
             speakers=tuple(self.speakers[row] for row in rows),
+            votes=tuple(self.votes[row] for row in rows) if self.votes else (),
         )
 
     def counts(self, classes: int) -> np.ndarray:
@@ -75,6 +81,18 @@ class Utterances(Unlabelled):
             "speakers": sorted(set(self.speakers)),
             "digest": _digest(zip(self.ids, self.contents, self.labels, strict=True)),
         }
+
+
+def _shares(rows: pd.DataFrame, number: Mapping[str, int]) -> tuple[tuple[float, ...], ...]:
+    if "votes" not in rows or not (rows["votes"] != "").any():
+        return ()
+    shares = []
+    for emotion, told in zip(rows["emotion"], rows["votes"], strict=True):
+        votes = {name: n for name, n in json.loads(told or "{}").items() if name in number}
+        total = sum(votes.values())
+        own = votes if total else {emotion: 1.0}
+        shares.append(tuple(own.get(name, 0.0) / (total or 1.0) for name in number))
+    return tuple(shares)
 
 
 def _digest(rows: Iterable[tuple[object, ...]]) -> str:

@@ -28,6 +28,7 @@ from orchestrator.training.loop import Stage, fit, predict_logits
 from orchestrator.training.networks import build_network
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import derived_seed
+from orchestrator.training.targets import target_inputs, training_targets
 from orchestrator.training.task import FoldTask, Reporter, Unlabelled, Utterances
 from orchestrator.training.tokens import Tokens
 
@@ -42,7 +43,7 @@ def label_stage(
     device: str,
 ) -> Stage:
     """Epochs of cross-entropy alone, as ``settings`` weigh and smooth it."""
-    labels = torch.tensor(train.labels, device=device)
+    targets = training_targets(train, settings, device=device)
     weights = (
         inverse_frequency(train.counts(classes).tolist()).to(device)
         if settings.class_weights
@@ -53,7 +54,7 @@ def label_stage(
         return {
             "cross_entropy": cross_entropy(
                 output.logits,
-                labels[batch.rows],
+                targets[batch.rows],
                 class_weights=weights,
                 label_smoothing=settings.label_smoothing,
             )
@@ -177,11 +178,13 @@ def teacher_inputs(task: FoldTask, train: Utterances) -> dict[str, Any]:
         # not where the encoder lies but what it is: the handle's keys hold its weights' hash
         fitted = plain(section)
         del fitted["root"], fitted["frames"]
+        inputs |= target_inputs(train, section.training)
         return inputs | {"teacher": fitted, "encoder": task.encoder.identity}
     assert isinstance(section, VerticalVitTeacher)
     settings = section.training or task.recipe.training
     network = plain(section)
     network["training"] = plain(settings)
+    inputs |= target_inputs(train, settings)
     return inputs | {"teacher": network, "features": plain(task.features)}
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from orchestrator.corpora import load_corpus
+from orchestrator.corpora.from_table import list_table
+from orchestrator.corpora.listing import Problem
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import ColumnMap, TableCorpus
 
@@ -220,3 +224,268 @@ def test_an_empty_session_column_is_no_session(folder: Path) -> None:
     text = "path,speaker,emotion,session\na.wav,x,anger,\nb.wav,y,joy,\n"
 
     assert set(load_corpus(table(folder, text)).table["session"]) == {""}
+
+
+def told(folder: Path, text: str, **more: object) -> pd.DataFrame:
+    """The listed table, by id; nothing is wrong with it."""
+    listing = list_table(table(folder, text, **more))
+    assert listing.problems == ()
+    return listing.table.set_index("id")
+
+
+def wrong(folder: Path, text: str, **more: object) -> Problem:
+    """The only problem of a table, which is not in the table."""
+    listing = list_table(table(folder, text, **more))
+    (problem,) = listing.problems
+    assert problem.id not in listing.table["id"].tolist()
+    assert len(listing.table) == len(text.splitlines()) - 2
+    return problem
+
+
+def test_columns_of_the_standard_names_are_read(folder: Path) -> None:
+    text = (
+        "path,speaker,emotion,gender,dialogue,split,text,transcript,agreement,mood\n"
+        "a.wav,x,anger,F,d1,Train,t1,Oh my God!,0.75,calm\n"
+        "b.wav,y,joy,male,d1,DEV,t2,No.,,tense\n"
+    )
+
+    rows = told(folder, text)
+
+    assert rows["gender"].tolist() == ["female", "male"]
+    assert rows["dialogue"].tolist() == ["d1", "d1"]
+    assert rows["split"].tolist() == ["train", "validation"]
+    assert rows["text"].tolist() == ["t1", "t2"]
+    assert rows["transcript"].tolist() == ["Oh my God!", "No."]
+    assert rows["agreement"].dtype == "float64"
+    assert rows["agreement"].iloc[0] == 0.75
+    assert math.isnan(rows["agreement"].iloc[1])
+    assert rows["mood"].tolist() == ["calm", "tense"]
+
+
+def test_columns_of_other_names_are_read(folder: Path) -> None:
+    text = "path,speaker,emotion,sex,talk,part,code,words,share\na.wav,x,anger,w,d,test,t,Hm,1\n"
+
+    row = told(
+        folder,
+        text,
+        gender_column="sex",
+        dialogue_column="talk",
+        split_column="part",
+        text_column="code",
+        transcript_column="words",
+        agreement_column="share",
+    ).iloc[0]
+
+    named = ["gender", "dialogue", "split", "text", "transcript", "agreement"]
+    assert row[named].tolist() == ["female", "d", "test", "t", "Hm", 1.0]
+    # Under their own names too.
+    assert row[["sex", "part", "share"]].tolist() == ["w", "test", "1"]
+
+
+def test_columns_that_are_not_there_are_not_made(folder: Path) -> None:
+    assert set(told(folder, ROWS)) == {"path", "speaker", "emotion", "session"}
+
+
+@pytest.mark.parametrize(
+    "key", ["gender", "dialogue", "split", "text", "transcript", "agreement", "id", "session"]
+)
+def test_a_named_column_that_is_missing_names_the_nearest(folder: Path, key: str) -> None:
+    said = refusal(table(folder, ROWS, **{f"{key}_column": "speeker"}))
+
+    assert f"has no column 'speeker' ({key}_column); did you mean 'speaker'?" in said
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("female", "female"),
+        ("Female", "female"),
+        ("f", "female"),
+        ("W", "female"),
+        ("MALE", "male"),
+        ("m", "male"),
+        ("", ""),
+    ],
+)
+def test_words_for_gender(folder: Path, cell: str, value: str) -> None:
+    text = f"path,speaker,emotion,gender\na.wav,x,anger,{cell}\n"
+
+    assert told(folder, text)["gender"].tolist() == [value]
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("train", "train"),
+        ("validation", "validation"),
+        ("Valid", "validation"),
+        ("val", "validation"),
+        ("dev", "validation"),
+        ("devel", "validation"),
+        ("TEST", "test"),
+    ],
+)
+def test_words_for_splits(folder: Path, cell: str, value: str) -> None:
+    text = f"path,speaker,emotion,split\na.wav,x,anger,{cell}\n"
+
+    assert told(folder, text)["split"].tolist() == [value]
+
+
+def test_an_empty_split_column_is_no_split(folder: Path) -> None:
+    text = "path,speaker,emotion,split\na.wav,x,anger,\nb.wav,y,joy,\n"
+
+    assert told(folder, text)["split"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "wanted"),
+    [
+        ("gender", "divers", "female or male"),
+        ("split", "training", "train, validation or test"),
+        ("split", "", "train, validation or test"),
+        ("agreement", "1.01", "a number in [0, 1]"),
+        ("agreement", "-0.1", "a number in [0, 1]"),
+        ("agreement", "nan", "a number in [0, 1]"),
+        ("agreement", "most", "a number in [0, 1]"),
+        ("votes", "3 of 4", "votes by emotion such as"),
+        ("votes", "[1]", "votes by emotion such as"),
+    ],
+)
+def test_a_value_that_makes_no_sense_names_row_column_and_value(
+    folder: Path, column: str, cell: str, wanted: str
+) -> None:
+    fine = {"split": "train"}.get(column, "")
+    text = f"path,speaker,emotion,{column}\na.wav,x,anger,{fine}\nb.wav,y,joy,{cell}\n"
+
+    problem = wrong(folder, text)
+
+    assert (problem.kind, problem.id) == ("strange value", "b.wav")
+    assert problem.text.startswith(
+        f"{folder}/corpus.csv, row 2, column {column!r}: {cell!r} is not {wanted}"
+    )
+
+
+def test_a_value_that_makes_no_sense_names_the_column_of_the_file(folder: Path) -> None:
+    text = "path,speaker,emotion,sex\na.wav,x,anger,?\nb.wav,y,joy,f\n"
+
+    assert "row 1, column 'sex': '?' is not" in wrong(folder, text, gender_column="sex").text
+
+
+def test_a_row_with_two_faults_is_one_problem(folder: Path) -> None:
+    text = "path,speaker,emotion,gender,split\na.wav,x,anger,?,?\nb.wav,y,joy,f,test\n"
+
+    assert "column 'gender'" in wrong(folder, text).text
+
+
+def test_rows_after_one_without_a_path_keep_their_numbers(folder: Path) -> None:
+    text = "path,speaker,emotion,gender\n,x,anger,f\nb.wav,y,joy,?\nc.wav,y,joy,m\n"
+
+    listing = list_table(table(folder, text))
+
+    assert [one.kind for one in listing.problems] == ["no path", "strange value"]
+    assert "row 2, column 'gender'" in listing.problems[1].text
+    assert listing.table["id"].tolist() == ["c.wav"]
+
+
+def test_an_empty_path_is_named_with_its_id(folder: Path) -> None:
+    text = "id,path,speaker,emotion\nu1,,x,anger\nu2,b.wav,y,joy\n"
+
+    problem = wrong(folder, text)
+
+    assert (problem.kind, problem.id) == ("no path", "u1")
+
+
+def test_words_make_texts_where_there_are_none(folder: Path) -> None:
+    text = (
+        "path,speaker,emotion,words\na.wav,x,joy,Oh my GOD!\nb.wav,y,joy,oh my god\nc.wav,y,joy,\n"
+    )
+
+    rows = told(folder, text, transcript_column="words")
+
+    assert rows["text"].tolist() == ["oh my god", "oh my god", ""]
+    assert rows["transcript"].tolist() == ["Oh my GOD!", "oh my god", ""]
+
+
+def test_texts_are_taken_as_they_are(folder: Path) -> None:
+    text = "path,speaker,emotion,text\na.wav,x,joy,A1!\nb.wav,y,joy,a1\n"
+
+    assert told(folder, text)["text"].tolist() == ["A1!", "a1"]
+
+
+def test_votes_are_counted_in_columns(folder: Path) -> None:
+    text = (
+        "path,speaker,emotion,ang,joy_votes\na.wav,x,anger,2,1\nb.wav,y,joy,,0.5\nc.wav,y,joy,0,\n"
+    )
+
+    rows = told(folder, text, votes_columns={"joy": "joy_votes", "anger": "ang"})
+
+    assert rows["votes"].tolist() == ['{"anger": 2, "joy": 1}', '{"joy": 0.5}', ""]
+    assert rows["ang"].tolist() == ["2", "", "0"]
+
+
+@pytest.mark.parametrize("cell", ["two", "-1", "inf", "nan"])
+def test_a_number_of_votes_that_is_none(folder: Path, cell: str) -> None:
+    text = f"path,speaker,emotion,ang,sad\na.wav,x,anger,2,1\nb.wav,y,joy,1,{cell}\n"
+
+    problem = wrong(folder, text, votes_columns={"anger": "ang", "sadness": "sad"})
+
+    assert (problem.kind, problem.id) == ("strange value", "b.wav")
+    assert f"row 2, column 'sad': {cell!r} is not a number of votes" in problem.text
+
+
+def test_a_column_of_votes_that_is_missing(folder: Path) -> None:
+    said = refusal(table(folder, ROWS, votes_columns={"anger": "speakr"}))
+
+    assert "has no column 'speakr' (votes_columns.anger); did you mean 'speaker'?" in said
+
+
+def test_votes_in_our_own_form_are_read(folder: Path) -> None:
+    file = folder / "corpus.csv"
+    votes = [json.dumps({"joy": 1, "anger": 2.0, "fear": 0}), ""]
+    rows = {"path": ["a.wav", "b.wav"], "speaker": "x", "emotion": "joy", "votes": votes}
+    pd.DataFrame(rows).to_csv(file, index=False)
+
+    listing = list_table(table(folder))
+
+    assert listing.table["votes"].tolist() == ['{"anger": 2, "joy": 1}', ""]
+
+
+@pytest.mark.parametrize("name", ["content", "duration", "stated"])
+def test_a_column_with_a_name_of_ours_does_not_pass_for_ours(folder: Path, name: str) -> None:
+    text = f"path,speaker,emotion,{name}\na.wav,x,anger,5\n"
+
+    listing = list_table(table(folder, text))
+
+    assert name not in listing.table
+    assert listing.table[f"file_{name}"].tolist() == ["5"]
+    assert f"the column {name!r} is found under the name 'file_{name}'" in listing.remarks[0]
+    # Not what the file says: the audio is read all the same.
+    assert load_corpus(table(folder, text)).table["duration"].tolist() == [0.25]
+
+
+def test_words_in_a_column_called_content_are_transcripts_if_asked_for(folder: Path) -> None:
+    text = "path,speaker,emotion,content\na.wav,x,anger,Hm\n"
+
+    assert told(folder, text, transcript_column="content")["transcript"].tolist() == ["Hm"]
+
+
+def test_columns_of_a_parquet_file_are_read_as_text(folder: Path) -> None:
+    rows = {
+        "path": ["a.wav", "b.wav"],
+        "speaker": [3, 8],
+        "emotion": ["anger", "joy"],
+        "agreement": [0.5, None],
+        "ang": [2, 0],
+        "joy": [1, None],
+    }
+    pd.DataFrame(rows).to_parquet(folder / "corpus.parquet")
+    columns = {"anger": "ang", "joy": "joy"}
+
+    listing = list_table(
+        TableCorpus(kind="table", file=str(folder / "corpus.parquet"), votes_columns=columns)
+    )
+
+    assert listing.problems == ()
+    assert listing.table["agreement"].tolist()[0] == 0.5
+    assert math.isnan(listing.table["agreement"].tolist()[1])
+    assert listing.table["votes"].tolist() == ['{"anger": 2, "joy": 1}', ""]

@@ -29,11 +29,11 @@ def corpus(*ids: str, folder: Path = Path("audio"), **changes: str) -> Corpus:
     return Corpus(name="mine", kind="table", table=pd.DataFrame(rows))
 
 
-def test_rows_are_sorted_by_id_and_other_columns_dropped() -> None:
-    made = corpus("b", "a", note="of no use")
+def test_rows_are_sorted_by_id_and_other_columns_follow() -> None:
+    made = corpus("b", "a", note="of this corpus only")
 
     assert made.table["id"].tolist() == ["a", "b"]
-    assert tuple(made.table.columns) == COLUMNS
+    assert tuple(made.table.columns) == (*COLUMNS, "note")
     assert made.table.index.tolist() == [0, 1]
 
 

@@ -97,6 +97,7 @@ FITTING: dict[str, Any] = {
     "gradient_clip": None,
     "label_smoothing": 0.5,
     "class_weights": False,
+    "targets": "votes",
     "average_decay": 0.5,
     "epoch_choice": "last",
     "smoothing_epochs": 1,

@@ -28,6 +28,16 @@ def test_utterances_are_sorted_and_emotions_numbered() -> None:
     assert found.counts(3).tolist() == [1, 0, 1]
 
 
+def test_votes_become_shares_of_the_emotions_that_are_learned() -> None:
+    votes = ['{"joy": 2, "anger": 1, "bored": 5}', "", '{"bored": 1}']
+    found = Utterances.of(TABLE.assign(votes=votes), ["a", "b", "c"], emotions=EMOTIONS)
+
+    # sorted: a has none and keeps its label, b's only vote is for what is not learned
+    assert found.votes == ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1 / 3, 0.0, 2 / 3))
+    assert found.subset(["c"]).votes == ((1 / 3, 0.0, 2 / 3),)
+    assert Utterances.of(TABLE, ["a"], emotions=EMOTIONS).votes == ()
+
+
 def test_an_emotion_that_nobody_shows_is_counted_zero_times() -> None:
     assert Utterances((), (), (), ()).counts(2).tolist() == [0, 0]
     assert Utterances(("a",), ("aa",), (0,), ("s1",)).counts(3).dtype == np.int64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from orchestrator.corpora import Corpus
+from orchestrator.corpora.listing import votes_text
 from orchestrator.encoder_outputs import encode_corpus
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
@@ -66,7 +68,7 @@ class Home:
     def build(cls, folder: Path) -> Home:
         """Extract the features of the tiny corpus into ``folder``."""
         (prepared,) = prepare(experiment(), Store(folder))
-        return cls(source=folder, prepared=prepared)
+        return cls(source=folder, prepared=with_votes(prepared))
 
     def store(self, folder: Path) -> Store:
         """A new store with the features, and encoder outputs if there are any."""
@@ -81,6 +83,14 @@ class Home:
     def task(self, name: str = "speaker=s1m", *, seed: int = 0, **recipe: Any) -> FoldTask:
         """The task of :meth:`fold`."""
         return self.fold(name, seed=seed, **recipe).task
+
+
+def with_votes(prepared: Prepared) -> Prepared:
+    """The corpus as if two listeners of three had heard the label, and one anger."""
+    table = prepared.corpus.table
+    votes = [votes_text(Counter([emotion, emotion, "anger"])) for emotion in table["emotion"]]
+    corpus = dataclasses.replace(prepared.corpus, table=table.assign(votes=votes))
+    return dataclasses.replace(prepared, corpus=corpus)
 
 
 def fold_of(
@@ -120,7 +130,7 @@ def prepared_again(corpus: Corpus, wanted: Experiment, store: Store) -> Prepared
     encoder = None
     if isinstance(wanted.recipe.teacher, PretrainedTeacher):
         encoder = encode_corpus(corpus, wanted.recipe.teacher, store=store)
-    return Prepared(corpus=corpus, frames=frames, encoder=encoder)
+    return Prepared(corpus=corpus, frames=frames, encoder=encoder, parts=(corpus,))
 
 
 def tensors(artifact: Artifact) -> dict[str, Tensor]:

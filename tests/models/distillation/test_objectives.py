@@ -38,6 +38,30 @@ def test_cross_entropy_by_hand() -> None:
     torch.testing.assert_close(torch.tensor([2 * math.log(2), 0.5 * math.log(5)]), losses)
 
 
+def test_shares_of_votes_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
+    shares = torch.tensor([[0.75, 0.25, 0.0]])
+
+    plain = cross_entropy(logits, shares)
+    weighted = cross_entropy(logits, shares, class_weights=torch.tensor([2.0, 0.4, 1.0]))
+
+    expected = 0.75 * math.log(2) + 0.25 * math.log(4)
+    torch.testing.assert_close(plain, torch.tensor([expected]))
+    # the mean of the weights over the votes: 0.75 * 2 + 0.25 * 0.4
+    torch.testing.assert_close(weighted, torch.tensor([1.6 * expected]))
+
+
+def test_votes_for_one_class_only_are_its_label() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    weights = torch.tensor([0.5, 1.5, 1.0])
+
+    torch.testing.assert_close(
+        cross_entropy(logits, F.one_hot(labels, 3).float(), class_weights=weights),
+        cross_entropy(logits, labels, class_weights=weights),
+    )
+
+
 def test_label_smoothing_spreads_over_all_classes() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
 

@@ -27,23 +27,6 @@ def show_pending(console: Console, pending: int) -> None:
         )
 
 
-def show_corpus(console: Console, found: Any) -> None:
-    """What a corpus check found."""
-    console.print(
-        f"{found.name} ({found.kind}) in {found.place}: {found.utterances} utterances, "
-        f"{found.seconds / 60:.1f} minutes, fingerprint {found.fingerprint[:16]}"
-    )
-    for title in ("speakers", "sessions", "emotions", "not_used"):
-        counts = getattr(found, title)
-        if counts:
-            listed = ", ".join(f"{key or '(none)'} {count}" for key, count in counts.items())
-            console.print(f"{title.replace('_', ' ')}: {listed}", highlight=False)
-    for line in found.differences:
-        console.print(f"differs: {line}", style="yellow", markup=False)
-    for line in found.problems:
-        console.print(f"problem: {line}", style="red", markup=False)
-
-
 def say_warning(
     message: Warning | str,
     category: type[Warning],

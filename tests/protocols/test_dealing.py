@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.dealing import choose_validation, deal, ranked
+from orchestrator.protocols.dealing import choose_validation, deal, ranked
 
 names = st.lists(st.text("abcdef", min_size=1, max_size=3), unique=True, min_size=1, max_size=30)
 

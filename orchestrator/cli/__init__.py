@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 import orchestrator
-from orchestrator.display import say_warning, show_corpus, show_pending, show_sweep
+from orchestrator.cli.corpora import corpora_app
+from orchestrator.cli.display import say_warning, show_pending, show_sweep
+from orchestrator.cli.shared import File, Json, Overrides, Variant, console_for, print_json
 from orchestrator.errors import InputError, UnderstudyError
 
 app = typer.Typer(
@@ -25,18 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-corpora_app = typer.Typer(help="The corpora that Understudy reads.", no_args_is_help=True)
 experiments_app = typer.Typer(help="The experiment files it ships.", no_args_is_help=True)
 app.add_typer(corpora_app, name="corpora")
 app.add_typer(experiments_app, name="experiments")
 
-File = Annotated[Path, typer.Argument(help="The experiment file (YAML).")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Changes to the file, such as recipe.training.epochs=20."),
-]
-Variant = Annotated[str | None, typer.Option(help="A named set of overrides in the file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 BestOf = Annotated[
     str | None, typer.Option("--best-of", help="Take the recipe of this sweep's best trial.")
 ]
@@ -67,15 +60,6 @@ def common(
     state["debug"] = debug
 
 
-def _console(*, as_json: bool) -> Console:
-    """Where people read: standard error when standard output is for a machine."""
-    return Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=1, sort_keys=True, default=str))
-
-
 @app.command()
 def sweep(
     file: File, overrides: Overrides = None, variant: Variant = None, as_json: Json = False
@@ -88,11 +72,11 @@ def sweep(
     from orchestrator.sweep.sweep import run_sweep
 
     experiment = load_experiment(file, overrides=overrides or (), variant=variant)
-    console = _console(as_json=as_json)
+    console = console_for(as_json=as_json)
     outcome = run_sweep(experiment, console=console)
     summary = outcome.summary
     if as_json:
-        _print_json(dataclasses.asdict(outcome) | {"finished": outcome.finished})
+        print_json(dataclasses.asdict(outcome) | {"finished": outcome.finished})
     else:
         show_sweep(console, experiment.name, summary)
         console.print(
@@ -132,10 +116,10 @@ def evaluate(
         best_of = experiment.name
     if best_of is not None:
         experiment = best_recipe(experiment, name=best_of)
-    console = _console(as_json=as_json)
+    console = console_for(as_json=as_json)
     outcome = run_evaluation(experiment, console=console)
     if as_json:
-        _print_json(outcome.result)
+        print_json(outcome.result)
         return
     for part in render(outcome.result):
         console.print(part)
@@ -167,9 +151,9 @@ def report(
 
     experiment = load_experiment(file, overrides=overrides or (), variant=variant)
     result, searched = stored_result(experiment), stored_sweep(experiment)
-    console = _console(as_json=as_json)
+    console = console_for(as_json=as_json)
     if as_json:
-        _print_json({"evaluation": result, "sweep": searched})
+        print_json({"evaluation": result, "sweep": searched})
     elif markdown and result is not None:
         typer.echo(as_markdown(result))
     else:
@@ -205,7 +189,7 @@ def dashboard(
 
     if uri is None:
         uri = Tracking().uri if file is None else load_experiment(file).tracking.uri
-    _console(as_json=False).print(f"Dashboard: http://{host}:{port} (Ctrl-C ends it)")
+    console_for(as_json=False).print(f"Dashboard: http://{host}:{port} (Ctrl-C ends it)")
     raise typer.Exit(run_dashboard(uri, host, port))
 
 
@@ -236,7 +220,7 @@ def submit(
 
     if best_of is not None and command != "evaluate":
         raise InputError(f"--best-of goes with --command evaluate, not with {command!r}")
-    console = _console(as_json=as_json)
+    console = console_for(as_json=as_json)
     submission = submit_job(
         file,
         address=address,
@@ -249,46 +233,8 @@ def submit(
         show=lambda line: console.print(line, markup=False, highlight=False),
     )
     if as_json:
-        _print_json(dataclasses.asdict(submission))
+        print_json(dataclasses.asdict(submission))
     raise typer.Exit(submission.exit_code)
-
-
-@corpora_app.command("list")
-def corpora_list(as_json: Json = False) -> None:
-    """Which corpora there are, and how to obtain each.
-
-    Example: `understudy corpora list`
-    """
-    from orchestrator.corpora import CORPUS_KINDS
-
-    if as_json:
-        _print_json(CORPUS_KINDS)
-        return
-    table = Table("kind", "what it is")
-    for kind, text in CORPUS_KINDS.items():
-        table.add_row(kind, text)
-    _console(as_json=False).print(table)
-
-
-@corpora_app.command("check")
-def corpora_check(
-    kind: Annotated[str, typer.Argument(help="A kind from `understudy corpora list`.")],
-    root: Annotated[str | None, typer.Argument(help="Its folder, or the table's file.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Read a corpus and say what is in it and what is wrong with it.
-
-    Example: `understudy corpora check emodb /data/emodb`
-    """
-    from orchestrator.corpora import check_corpus, corpus_section
-
-    found = check_corpus(corpus_section(kind, root))
-    if as_json:
-        _print_json(dataclasses.asdict(found))
-    else:
-        show_corpus(_console(as_json=False), found)
-    if found.problems:
-        raise typer.Exit(2)
 
 
 @experiments_app.command("list")
@@ -301,12 +247,12 @@ def experiments_list(as_json: Json = False) -> None:
 
     found = list_experiments()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("name", "what it does")
     for name, text in found.items():
         table.add_row(name, text)
-    _console(as_json=False).print(table)
+    console_for(as_json=False).print(table)
 
 
 @experiments_app.command("show")
@@ -332,7 +278,7 @@ def experiments_copy(
     """
     from orchestrator.experiment.shipped import copy_experiment
 
-    _console(as_json=False).print(f"wrote {copy_experiment(name, target, force=force)}")
+    console_for(as_json=False).print(f"wrote {copy_experiment(name, target, force=force)}")
 
 
 def _variables(texts: Sequence[str]) -> dict[str, str]:
@@ -371,7 +317,3 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             print("interrupted; the same command goes on from here", file=sys.stderr)
         raise
-
-
-if __name__ == "__main__":
-    main()

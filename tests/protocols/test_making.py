@@ -124,6 +124,8 @@ def test_folds_hold_no_labels() -> None:
         "train",
         "validation",
         "test",
+        "held",
+        "dropped",
     ]
 
 
@@ -161,14 +163,14 @@ def test_every_speaker_validates_somewhere_over_folds_and_seeds() -> None:
 
 def test_choices_do_not_depend_on_the_process() -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import test_protocols as t;"
+        "import sys; sys.path.insert(0, 'tests/protocols'); import test_making as t;"
         "print([f.validation for f in t.make_folds(t.table(), t.SPEAKERS, seed=3)])"
     )
     here = str([fold.validation for fold in make_folds(table(), SPEAKERS, seed=3)])
     for salt in ("1", "2"):
         there = subprocess.run(
             [sys.executable, "-c", code],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env={"PYTHONHASHSEED": salt, "PYTHONPATH": "."},
             capture_output=True,
             text=True,
@@ -270,9 +272,9 @@ def test_fewer_speakers_than_folds_are_refused() -> None:
 @pytest.mark.parametrize(
     ("protocol", "speakers", "said"),
     [
-        (SPEAKERS, 3, "tests 1 speaker of 3 and validation_speakers is 2"),
-        (SESSIONS, 4, "tests 1 session of 2 and validation_sessions is 1"),
-        (SESSIONS, 2, "tests 1 session of 1 and validation_sessions is 1"),
+        (SPEAKERS, 3, "has 2 speakers besides those it tests and validation_speakers is 2"),
+        (SESSIONS, 4, "has 1 session besides those it tests and validation_sessions is 1"),
+        (SESSIONS, 2, "has 0 sessions besides those it tests and validation_sessions is 1"),
     ],
 )
 def test_a_fold_with_nobody_left_for_training_is_refused(

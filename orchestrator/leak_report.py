@@ -1,0 +1,107 @@
+"""``understudy corpora leaks``: what the roles of an experiment's folds share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.corpus import Acceptable
+from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.preparation import joint_corpora, load_corpora
+from orchestrator.protocols.fold import Rows
+from orchestrator.protocols.leaks import Leak, corpus_leaks, fold_leaks
+from orchestrator.protocols.making import deal_folds
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """The leaks of one corpus under one protocol.
+
+    Attributes:
+        corpus: its name.
+        protocol: ``protocol`` or ``search.protocol``, the key of the experiment file.
+        kind: of the protocol.
+        seeds: for which folds were dealt.
+        folds: of each seed.
+        utterances: that folds were dealt from.
+        set_aside: utterances that cannot be heard at all, and are in no fold.
+        leaks: what is shared; those of the corpus as a whole first.
+    """
+
+    corpus: str
+    protocol: str
+    kind: str
+    seeds: tuple[int, ...]
+    folds: int
+    utterances: int
+    set_aside: int
+    leaks: tuple[Leak, ...]
+
+    @property
+    def broken(self) -> tuple[Leak, ...]:
+        """The leaks that the protocol promises not to have."""
+        return tuple(leak for leak in self.leaks if leak.broken)
+
+
+def find_leaks(
+    experiment: Experiment,
+    *,
+    memory: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[LeakReport, ...]:
+    """Deal the folds of every corpus, protocol and seed of an experiment, and compare the roles.
+
+    Utterances that the checks would refuse but that can be heard stay in, since a sound under two
+    speakers is among what is looked for. Nothing is computed of the audio but its hash.
+
+    Args:
+        experiment: whose corpora, protocol and search protocol are looked at.
+        memory: folder of what was heard before; default: hear everything.
+        progress: called with (files heard, files) of each corpus.
+
+    Raises:
+        CorpusError: a corpus is missing or has no utterance that can be heard.
+        ProtocolError: the protocol cannot deal folds from a corpus at all.
+    """
+    everything = {"problems": "set-aside", "accept": get_args(Acceptable)}
+    lenient = experiment.model_copy(
+        update={
+            "corpora": tuple(
+                section.model_copy(update=everything) for section in experiment.corpora
+            )
+        }
+    )
+    corpora = load_corpora(lenient, memory=memory, progress=progress)
+    asked: list[tuple[str, ProtocolSection, tuple[int, ...]]] = [
+        ("protocol", experiment.protocol, experiment.evaluate.seeds)
+    ]
+    if experiment.search is not None and experiment.search.protocol is not None:
+        asked.append(("search.protocol", experiment.search.protocol, experiment.search.seeds))
+    reports = []
+    for corpus in joint_corpora(experiment, corpora):
+        for key, protocol, seeds in asked:
+            leaks = corpus_leaks(corpus.table, protocol)
+            folds = 0
+            for seed in seeds:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    dealt = deal_folds(Rows.of(corpus.table), protocol, seed=seed)
+                folds = len(dealt)
+                leaks += fold_leaks(dealt, corpus.table, protocol, seed=seed)
+            reports.append(
+                LeakReport(
+                    corpus=corpus.name,
+                    protocol=key,
+                    kind=protocol.kind,
+                    seeds=tuple(seeds),
+                    folds=folds,
+                    utterances=len(corpus.table),
+                    set_aside=len(corpus.set_aside),
+                    leaks=tuple(leaks),
+                )
+            )
+    return tuple(reports)
