@@ -10,11 +10,12 @@ All systems make log-Mel frames (16 kHz, 25 ms window, 10 ms hop) of the same fi
 - ours: check (decode, judge and hash every file, in threads) and pack (decode again, log-Mel, write
   the sealed shards of a store, in as many processes as cores);
 - loop: ``soundfile.read``, torchaudio's ``MelSpectrogram`` and the logarithm, a process a core;
+- loop, kept: the same, and ``numpy.save`` of each file's frames;
 - kaldi: ``soundfile.read`` and kaldi-native-fbank, a process a core, if it is installed.
 
-The loop and kaldi check nothing, hash nothing and keep nothing. Every run has fresh processes,
-pinned to their cores and warmed up before the clock starts. Systems take turns, and a ratio is to
-the loop of the same turn.
+The loops and kaldi check nothing and hash nothing; only ours and the second loop keep frames. Every
+run has fresh processes, pinned to their cores and warmed up before the clock starts. Systems take
+turns, and a ratio is to the loop of the same turn.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Run:
     """One system's turn.
 
     Attributes:
-        system: ``ours``, ``ours: check``, ``ours: pack``, ``loop`` or ``kaldi``.
+        system: ``ours``, ``ours: check``, ``ours: pack``, ``loop``, ``loop, kept`` or ``kaldi``.
         seconds: of wall time.
         peak: MiB, of the largest process.
     """
@@ -98,14 +99,26 @@ def ours(
 
 
 def other(
-    name: str, paths: Sequence[str], *, section: LogMelFeatures, cores: Sequence[int], turn: int
+    name: str,
+    paths: Sequence[str],
+    *,
+    section: LogMelFeatures,
+    cores: Sequence[int],
+    folder: Path,
+    turn: int,
 ) -> Run:
-    """One turn of ``loop`` or ``kaldi``, its files dealt to a process a core."""
-    kind: type[Loop] | type[Kaldi] = Loop if name == "loop" else Kaldi
-    jobs: list[tuple[Job, Sequence[int]]] = [
-        (kind(paths[part :: len(cores)], section), [core]) for part, core in enumerate(cores)
-    ]
-    timed = at_once(jobs)
+    """One turn of ``loop``, ``loop, kept`` or ``kaldi``, its files dealt to a process a core."""
+    kept = folder / "kept"
+    kept.mkdir()
+    jobs: list[tuple[Job, Sequence[int]]] = []
+    for part, core in enumerate(cores):
+        own = paths[part :: len(cores)]
+        job: Job = Loop(own, section, str(kept) if name == "loop, kept" else None)
+        jobs.append((Kaldi(own, section) if name == "kaldi" else job, [core]))
+    try:
+        timed = at_once(jobs)
+    finally:
+        shutil.rmtree(kept)
     return Run(name, len(cores), turn, len(paths), timed.seconds, max(timed.peaks))
 
 
@@ -125,12 +138,18 @@ def measure(
     Returns:
         The runs to compare, and those that show memory against the number of files.
     """
-    others = ["loop", *(["kaldi"] if importlib.util.find_spec("kaldi_native_fbank") else [])]
+    others = [
+        "loop",
+        "loop, kept",
+        *(["kaldi"] if importlib.util.find_spec("kaldi_native_fbank") else []),
+    ]
     runs: list[Run] = []
     for turn in range(turns):
         for some in [cores[:1], cores] if len(cores) > 1 else [cores]:
             for name in others:
-                runs.append(other(name, paths, section=section, cores=some, turn=turn))
+                runs.append(
+                    other(name, paths, section=section, cores=some, folder=folder, turn=turn)
+                )
             runs += ours(paths, section=section, cores=some, folder=folder, turn=turn)
     memory = []
     for files in sorted({max(1, len(paths) // 4), max(1, len(paths) // 2)} - {len(paths)}):

@@ -45,6 +45,8 @@ def at_once(jobs: Sequence[tuple[Job, Sequence[int]]]) -> Timed:
     Raises:
         UnderstudyError: a job failed; its traceback is the message.
     """
+    # What others have left for the disk to write is not ours to wait for.
+    os.sync()
     context = multiprocessing.get_context("spawn")
     gate = context.Barrier(len(jobs))
     running = []

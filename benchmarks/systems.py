@@ -68,13 +68,20 @@ class Loop:
 
     paths: Sequence[str]
     section: LogMelFeatures
+    keep: str | None = None
+    """Folder for a file of frames an utterance; default: they are thrown away."""
 
     def ready(self) -> Callable[[], int]:
         """Build the transform and run it once first."""
         _one_thread()
         frames = loop_frames(self.section)
         frames(self.paths[0])
-        return lambda: sum(len(frames(path)) for path in self.paths)
+        return lambda: sum(len(self._kept(path, frames(path))) for path in self.paths)
+
+    def _kept(self, path: str, frames: Audio) -> Audio:
+        if self.keep is not None:
+            np.save(Path(self.keep) / f"{Path(path).stem}.npy", frames)
+        return frames
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -130,10 +130,18 @@ class FeatureShard:
         width = self.section.bins * self.section.channels
         offsets = [0]
         log_mel = LogMel(self.section)
-        with one_thread(), ArrayWriter(folder / FRAMES, shape=(width,), dtype=np.float32) as frames:
+
+        def waveforms() -> Iterator[NDArray[np.float32]]:
             for name in ids:
                 waveform = self.part.waveform(name, sample_rate=self.section.sample_rate)
-                offsets.append(frames.append(log_mel(waveform)))
+                offsets.append(offsets[-1] + log_mel.count(len(waveform)))
+                yield waveform
+
+        with one_thread(), ArrayWriter(folder / FRAMES, shape=(width,), dtype=np.float32) as frames:
+            # deltas look at neighbours, so they need an utterance by itself
+            blocks = map(log_mel, waveforms()) if self.section.deltas else None
+            for block in blocks or log_mel.static(waveforms()):
+                frames.append(block)
         write_index(folder, ids, offsets)
 
 

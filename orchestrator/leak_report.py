@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.corpus import Acceptable
+from orchestrator.experiment.corpus import Acceptable, CorpusSection
 from orchestrator.experiment.protocol import ProtocolSection
 from orchestrator.preparation import joint_corpora, load_corpora
 from orchestrator.protocols.fold import Rows
@@ -28,7 +28,7 @@ class LeakReport:
         seeds: for which folds were dealt.
         folds: of each seed.
         utterances: that folds were dealt from.
-        set_aside: utterances that cannot be heard at all, and are in no fold.
+        set_aside: utterances that cannot be used, and are in no fold.
         leaks: what is shared; those of the corpus as a whole first.
     """
 
@@ -55,8 +55,9 @@ def find_leaks(
 ) -> tuple[LeakReport, ...]:
     """Deal the folds of every corpus, protocol and seed of an experiment, and compare the roles.
 
-    Utterances that the checks would refuse but that can be heard stay in, since a sound under two
-    speakers is among what is looked for. Nothing is computed of the audio but its hash.
+    Where a corpus refuses problems, utterances with some that can be heard stay in, since a sound
+    under two speakers is among what is looked for; where it sets them aside, they are not in the
+    experiment either. Nothing is computed of the audio but its hash.
 
     Args:
         experiment: whose corpora, protocol and search protocol are looked at.
@@ -67,13 +68,8 @@ def find_leaks(
         CorpusError: a corpus is missing or has no utterance that can be heard.
         ProtocolError: the protocol cannot deal folds from a corpus at all.
     """
-    everything = {"problems": "set-aside", "accept": get_args(Acceptable)}
     lenient = experiment.model_copy(
-        update={
-            "corpora": tuple(
-                section.model_copy(update=everything) for section in experiment.corpora
-            )
-        }
+        update={"corpora": tuple(_lenient(section) for section in experiment.corpora)}
     )
     corpora = load_corpora(lenient, memory=memory, progress=progress)
     asked: list[tuple[str, ProtocolSection, tuple[int, ...]]] = [
@@ -105,3 +101,11 @@ def find_leaks(
                 )
             )
     return tuple(reports)
+
+
+def _lenient(section: CorpusSection) -> CorpusSection:
+    """The section as it is read here: of silence two copies are nobody's leak."""
+    if section.problems == "set-aside":
+        return section
+    heard = tuple(kind for kind in get_args(Acceptable) if kind != "silent")
+    return section.model_copy(update={"problems": "set-aside", "accept": heard})

@@ -1,9 +1,10 @@
-"""Log-Mel frames of one utterance after another, in scratch memory that is made once."""
+"""Log-Mel frames of one utterance after another, in blocks that they share."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ Frames = NDArray[np.float32]
 LOG_FLOOR = 1e-6
 """Mel power below this counts as this before the natural logarithm."""
 _LARGEST_FFT = 16_384
-_BLOCK_SAMPLES = 2**18
-"""Of the frames transformed at once: a block and its spectrum stay in a core's own cache."""
+_BLOCK_SAMPLES = 2**20
+"""Of the frames transformed at once: fewer calls, and memory that does not matter."""
 _BAND = 16
 """Bins projected at once: neighbours share most of their frequencies, and all bins share few."""
 
@@ -37,7 +38,7 @@ def log_mel(waveform: NDArray[np.float32], section: LogMelFeatures) -> Frames:
 
 
 class LogMel:
-    """Natural logarithm of Mel power, for one utterance at a time.
+    """Natural logarithm of Mel power, for one utterance after another.
 
     Hann window, power spectrum, triangles on the HTK Mel scale without area normalisation; frame i
     is centred on sample i * hop, with zeros beyond both ends, so n samples give 1 + n // hop frames
@@ -46,9 +47,10 @@ class LogMel:
     five frames, HTK's default; static, delta and delta-delta planes lie side by side along the
     width.
 
-    An utterance is cut in blocks of frames from its own first, so its numbers are the same bits
-    whatever was asked before, and memory does not grow with its length. Not for several threads at
-    once: they would share the scratch memory.
+    Frames are transformed in blocks that several utterances share, since a call for each costs more
+    than a short one's arithmetic. The numbers of a frame are the same bits wherever in a block it
+    lies, and memory does not grow with what is asked. Not for several threads at once: they would
+    share the scratch memory.
 
     Args:
         section: of the experiment.
@@ -67,15 +69,16 @@ class LogMel:
         self._before = fft // 2 - (fft - len(window)) // 2
         self._block = max(1, _BLOCK_SAMPLES // fft)
         self._window = window
-        self._samples = np.zeros((self._block - 1) * self._hop + len(window), dtype=np.float32)
-        self._overlapping = torch.from_numpy(self._samples).as_strided(
-            (self._block, len(window)), (self._hop, 1)
-        )
         self._padded = torch.zeros(self._block, fft)
+        self._windowed = self._padded[:, : len(window)]
         self._bands = [
             _band(triangles, first, min(first + _BAND, section.bins))
             for first in range(0, section.bins, _BAND)
         ]
+
+    def count(self, samples: int) -> int:
+        """Frames of an utterance of so many samples."""
+        return 1 + samples // self._hop
 
     def __call__(self, waveform: NDArray[np.float32]) -> Frames:
         """Frames ``(frames, bins * channels)`` of ``waveform``, new memory.
@@ -85,41 +88,82 @@ class LogMel:
         """
         import torch
 
-        audio = np.asarray(waveform, dtype=np.float32)
-        count = 1 + len(audio) // self._hop
-        frames = torch.empty(count, self._bins * (1 + self._deltas))
+        frames = torch.empty(self.count(len(waveform)), self._bins * (1 + self._deltas))
         planes = [
             frames[:, plane * self._bins : (plane + 1) * self._bins]
             for plane in range(1 + self._deltas)
         ]
-        for first in range(0, count, self._block):
-            self._project(audio, first, planes[0][first : first + self._block])
+        first = 0
+        for block in self.static([waveform]):
+            planes[0][first : first + len(block)] = torch.from_numpy(block)
+            first += len(block)
         for plane, delta in zip(planes, planes[1:], strict=False):
             _regress(plane, delta)
         found: Frames = frames.numpy()
         return found
 
-    def _project(self, audio: Frames, first: int, out: Tensor) -> None:
-        """Fill ``out`` ``(frames, bins)`` with the frames of ``audio`` from number ``first``."""
+    def static(self, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[Frames]:
+        """The frames of all ``waveforms`` one after another, without deltas, in blocks.
+
+        Args:
+            waveforms: each mono ``(samples,)`` at the section's sample rate; taken as needed.
+
+        Yields:
+            ``(frames, bins)``; a block may end within an utterance.
+        """
+        row = 0
+        for waveform in waveforms:
+            audio = np.ascontiguousarray(waveform, dtype=np.float32)
+            done, count = 0, self.count(len(audio))
+            while done < count:
+                taken = min(count - done, self._block - row)
+                self._cut(audio, done, slice(row, row + taken))
+                row, done = row + taken, done + taken
+                if row == self._block:
+                    yield self._projected(row)
+                    row = 0
+        if row:
+            yield self._projected(row)
+
+    def _cut(self, audio: Frames, first: int, rows: slice) -> None:
+        """Fill ``rows`` of the block with windowed ``audio`` from frame ``first``."""
         import torch
 
-        count = len(out)
+        out, samples = self._windowed[rows], torch.from_numpy(audio)
+        count, width = out.shape
         start = first * self._hop - self._before
-        samples = self._samples[: (count - 1) * self._hop + len(self._window)]
-        begin, end = max(0, start), min(len(audio), start + len(samples))
-        samples[: begin - start] = 0.0
-        samples[begin - start : end - start] = audio[begin:end]
-        samples[end - start :] = 0.0
+        # Frames that lie in the audio are read where they are, those at its ends from a copy.
+        inner = min(count, max(0, -(start // self._hop)))
+        after = min(count, max(inner, (len(audio) - width - start) // self._hop + 1))
+        if after > inner:
+            frames = samples.as_strided(
+                (after - inner, width), (self._hop, 1), start + inner * self._hop
+            )
+            torch.mul(frames, self._window, out=out[inner:after])
+        for number in (*range(inner), *range(after, count)):
+            begin = start + number * self._hop
+            low, high = max(0, begin), max(0, min(len(audio), begin + width))
+            out[number] = 0.0
+            if high > low:
+                there = slice(low - begin, high - begin)
+                torch.mul(samples[low:high], self._window[there], out=out[number, there])
 
-        padded = self._padded[:count]
-        windowed = padded[:, : len(self._window)]
-        torch.mul(self._overlapping[:count], self._window, out=windowed)
-        # Power is the sum of both parts' squares; the projection sums anyway, so it does that too.
-        # (Into given memory, torch would transform elsewhere first and then copy.)
-        parts = torch.view_as_real(torch.fft.rfft(padded)).view(count, -1).square_()
-        for bins, frequencies, weights in self._bands:
-            torch.mm(parts[:, frequencies], weights, out=out[:, bins])
-        out.clamp_(min=LOG_FLOOR).log_()
+    def _projected(self, count: int) -> Frames:
+        """Log-Mel frames ``(count, bins)`` of the first ``count`` rows of the block."""
+        import torch
+
+        # Nothing is differentiated, and keeping account of it costs time.
+        with torch.inference_mode():
+            out = torch.empty(count, self._bins)
+            # Power is the sum of both parts' squares; the projection sums anyway, so it does that
+            # too. (Into given memory, torch would transform elsewhere first and then copy.)
+            spectrum = torch.fft.rfft(self._padded[:count])
+            parts = torch.view_as_real(spectrum).view(count, -1).square_()
+            for bins, frequencies, weights in self._bands:
+                torch.mm(parts[:, frequencies], weights, out=out[:, bins])
+            out.clamp_(min=LOG_FLOOR).log_()
+        found: Frames = out.numpy()
+        return found
 
 
 def _regress(plane: Tensor, out: Tensor) -> None:

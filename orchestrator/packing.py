@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,8 @@ from orchestrator.canonical import JSON
 
 if TYPE_CHECKING:
     from orchestrator.corpora import Corpus
+
+_SYNCED_BYTES = 1 << 21
 
 IDS, OFFSETS, FRAMES = "ids.json", "offsets.npy", "frames.npy"
 
@@ -90,7 +94,10 @@ class ArrayWriter:
     def __init__(self, path: Path, *, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._file: BinaryIO = path.open("wb")
         self._shape, self._dtype = shape, np.dtype(dtype)
-        self._count = 0
+        self._count = self._unsynced = 0
+        # The disk takes what was written while more is computed, so that nobody waits for it all
+        # when the file is sealed.
+        self._disk = ThreadPoolExecutor(max_workers=1)
         self._header()
 
     def append(self, items: NDArray[Any]) -> int:
@@ -100,6 +107,11 @@ class ArrayWriter:
             raise ValueError(msg)
         self._file.write(np.ascontiguousarray(items, dtype=self._dtype).data)
         self._count += len(items)
+        self._unsynced += items.nbytes
+        if self._unsynced >= _SYNCED_BYTES:
+            self._file.flush()
+            self._disk.submit(os.fsync, self._file.fileno())
+            self._unsynced = 0
         return self._count
 
     def _header(self) -> None:
@@ -123,6 +135,7 @@ class ArrayWriter:
     ) -> None:
         if kind is None:
             self._header()
+        self._disk.shutdown()
         self._file.close()
 
 

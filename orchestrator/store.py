@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -324,9 +325,14 @@ def environment_inputs(device: str) -> dict[str, JSON]:
     Args:
         device: a torch device such as ``cpu`` or ``cuda:1``; only its kind is an input.
     """
+    return {"versions": dict(_versions()), "device": device.partition(":")[0]}
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Looked up once: each look parses a distribution's metadata anew."""
     libraries = ("torch", "torchaudio", "transformers")
-    versions: dict[str, JSON] = {name: importlib.metadata.version(name) for name in libraries}
-    return {"versions": versions, "device": device.partition(":")[0]}
+    return {name: importlib.metadata.version(name) for name in libraries}
 
 
 def _open_remote(uri: str, filesystem: FileSystem | None, *, shown: str) -> Remote:

@@ -31,8 +31,12 @@ DOCUMENTS = sorted(
 )
 KEYS = CHECKOUT / "docs" / "experiment-file.md"
 VARIABLES = {
+    "CREMA_D_ROOT": "/data/crema-d",
     "EMODB_ROOT": "/data/emodb",
+    "IEMOCAP_ROOT": "/data/iemocap",
     "MINE_ROOT": "/data/mine",
+    "RAVDESS_ROOT": "/data/ravdess",
+    "SAVEE_ROOT": "/data/savee",
     "WHISPER_BASE_ROOT": "/data/whisper",
 }
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -121,7 +121,7 @@ def corpora_fetch(
 
     Example: `understudy corpora fetch emodb /data`
     """
-    from orchestrator.corpora.fetch import fetch_corpus
+    from orchestrator.corpora.fetching.fetch import fetch_corpus
 
     console = console_for(as_json=as_json)
     with FetchProgress(console) as progress:

@@ -177,7 +177,7 @@ def show_leaks(console: Console, report: LeakReport) -> None:
     console.print(
         f"{report.utterances} utterances in {report.folds} folds, "
         f"seeds {', '.join(map(str, report.seeds))}"
-        + (f"; {report.set_aside} more cannot be heard" if report.set_aside else ""),
+        + (f"; {report.set_aside} more cannot be used" if report.set_aside else ""),
         highlight=False,
     )
     if not report.leaks:

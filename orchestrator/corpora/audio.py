@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from orchestrator.corpora.listing import AudioSource, Problem
-from orchestrator.corpora.wav import Layout, is_riff, layout_of, plain_samples
+from orchestrator.corpora.wav import Layout, as_fractions, is_riff, layout_of, plain_numbers
 from orchestrator.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -39,13 +39,18 @@ OFFSET_SHARE: Final = 0.1
 """DC offset: the mean is also this share of the root mean square, so it is not the speech's own
 imbalance, which stays below 0.05 in EmoDB."""
 
-CHECKS_VERSION: Final = 1
+CHECKS_VERSION: Final = 2
 """Raised whenever ``examine`` may find something else in the same file; see ``heard``."""
 
+_SUMMED: Final = 1 << 15
 _READ_WHOLE: Final = 1 << 26
 _HEADER: Final = 1 << 16
 # Files that a thread examines at a time: handing over single files costs more than the shortest.
 _BLOCK: Final = 16
+
+
+Samples = NDArray[Any]
+"""16-bit numbers (int16), or fractions of full scale (float32)."""
 
 
 class AudioError(CorpusError):
@@ -66,6 +71,15 @@ class FileSource:
         Raises:
             AudioError: the file is missing, empty, cut short, or no audio.
         """
+        samples, rate = self.samples(path)
+        return fractions(samples), rate
+
+    def samples(self, path: str) -> tuple[Samples, int]:
+        """Mono audio as the file holds it, where that is 16-bit numbers; else as :meth:`read`.
+
+        Raises:
+            AudioError: as :meth:`read`.
+        """
         try:
             with open(path, "rb", buffering=0) as stream:
                 size = os.fstat(stream.fileno()).st_size
@@ -77,11 +91,12 @@ class FileSource:
             if layout is not None:
                 layout = replace(layout, present=size - layout.start)
                 _refuse_cut(layout, path=path)
-                if size <= _READ_WHOLE and (found := plain_samples(head, layout)) is not None:
-                    return found
+                if size <= _READ_WHOLE and (found := plain_numbers(head, layout)) is not None:
+                    return _mono(found[0]), found[1]
             with soundfile.SoundFile(path) as opened:
                 promised, rate = opened.frames, opened.samplerate
-                samples = opened.read(dtype="float32", always_2d=True)
+                kind = "int16" if opened.subtype == "PCM_16" else "float32"
+                samples = opened.read(dtype=kind, always_2d=True)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise AudioError(f"{path} does not exist", kind="missing") from error
         except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
@@ -96,9 +111,20 @@ class FileSource:
                 f"{path} is cut short: {len(samples)} of {promised} samples can be read",
                 kind="truncated",
             )
-        if samples.shape[1] == 1:
-            return np.ascontiguousarray(samples[:, 0]), rate
-        return samples.mean(axis=1, dtype=np.float32), rate
+        return _mono(samples), rate
+
+
+def _mono(samples: Samples) -> Samples:
+    """One channel ``(samples,)`` as it is, or the mean of several ``(samples, channels)``."""
+    if samples.shape[1] == 1:
+        return np.ascontiguousarray(samples[:, 0])
+    mean: NDArray[np.float32] = fractions(samples).mean(axis=1, dtype=np.float32)
+    return mean
+
+
+def fractions(samples: Samples) -> NDArray[np.float32]:
+    """Samples as fractions of full scale, whichever way they are held."""
+    return as_fractions(samples) if samples.dtype == np.int16 else samples.astype("f4", copy=False)
 
 
 def _refuse_cut(layout: Layout, *, path: str) -> None:
@@ -144,7 +170,8 @@ class Heard:
     Attributes:
         duration: seconds.
         content: 32 hex digits over samples and rate, so the same sound has the same content
-            whatever its file is called.
+            whatever its file is called. Of one channel of 16-bit numbers these are hashed, of all
+            else the fractions of full scale.
         problems: what is wrong with audio that can be decoded: ``silent``, ``clipped``,
             ``dc-offset``.
     """
@@ -165,8 +192,10 @@ def examine(path: str, *, source: AudioSource) -> Heard | Problem:
         What was heard; or the problem that leaves nothing to use: ``missing``, ``zero-length``,
         ``unreadable``, ``truncated``, ``too-short``, ``not-finite``, or a kind of the source's own.
     """
+    # Files of 16-bit numbers are judged and hashed as such, in half the time.
+    listen: Callable[[str], tuple[Samples, int]] = getattr(source, "samples", source.read)
     try:
-        audio, rate = source.read(path)
+        audio, rate = listen(path)
     except AudioError as error:
         return Problem(kind=error.kind, text=str(error))
     seconds = len(audio) / rate
@@ -177,12 +206,13 @@ def examine(path: str, *, source: AudioSource) -> Heard | Problem:
             kind="too-short",
             text=f"{path} lasts {seconds:.3f} s, less than {SHORTEST_SECONDS} s",
         )
-    lowest, highest = float(audio.min()), float(audio.max())
+    full = 32768 if audio.dtype == np.int16 else 1
+    lowest, highest = float(audio.min()) / full, float(audio.max()) / full
     if not np.isfinite([lowest, highest]).all():
         return Problem(kind="not-finite", text=f"{path} holds samples that are not finite numbers")
     found = _sound(audio, lowest=lowest, highest=highest)
     digest = hashlib.sha256(f"{rate}:".encode())
-    digest.update(np.ascontiguousarray(audio, dtype="<f4").data)
+    digest.update(np.ascontiguousarray(audio, dtype=audio.dtype.newbyteorder("<")).data)
     return Heard(
         duration=seconds,
         content=digest.hexdigest()[:32],
@@ -190,27 +220,42 @@ def examine(path: str, *, source: AudioSource) -> Heard | Problem:
     )
 
 
-def _sound(
-    audio: NDArray[np.float32], *, lowest: float, highest: float
-) -> Iterator[tuple[str, str]]:
-    """Kind and sentence of each problem of how finite audio sounds."""
-    mean = float(audio.mean(dtype=np.float64))
+def _sound(audio: Samples, *, lowest: float, highest: float) -> Iterator[tuple[str, str]]:
+    """Kind and sentence of each problem of how finite audio sounds.
+
+    Args:
+        audio: ``(samples,)``.
+        lowest, highest: of them, as fractions of full scale.
+    """
+    mean = _mean(audio)
     if max(highest - mean, mean - lowest) < SILENT_PEAK:
         yield "silent", "is silent from beginning to end"
         return
     if max(highest, -lowest) >= CLIPPED_LEVEL:
-        share = _clipped_share(audio)
+        share = _clipped_share(fractions(audio))
         if share >= CLIPPED_SHARE:
             yield "clipped", f"is clipped: {share:.2%} of its samples are cut off at full scale"
     if abs(mean) >= OFFSET_LEVEL:
         # A view of the samples in double precision would cost twice the memory of a long file.
-        power = float(np.dot(audio, audio)) / len(audio)
+        heard = fractions(audio)
+        power = float(np.dot(heard, heard)) / len(heard)
         if abs(mean) >= OFFSET_SHARE * power**0.5:
             yield (
                 "dc-offset",
                 f"has a DC offset: its mean is {mean:.4f} of full scale, "
                 f"{abs(mean) / power**0.5:.0%} of its root mean square",
             )
+
+
+def _mean(audio: Samples) -> float:
+    """Mean as a fraction of full scale, exact for 16-bit numbers."""
+    if audio.dtype != np.int16:
+        return float(audio.mean(dtype=np.float64))
+    # Sums of so many fit 32 bits, in which they take half the time of 64.
+    whole = len(audio) // _SUMMED * _SUMMED
+    sums = audio[:whole].reshape(-1, _SUMMED).sum(axis=1, dtype=np.int32)
+    total = int(sums.sum(dtype=np.int64)) + int(audio[whole:].sum(dtype=np.int64))
+    return total / len(audio) / 32768
 
 
 def _clipped_share(audio: NDArray[np.float32]) -> float:
@@ -233,7 +278,11 @@ def examine_in_order(
     def examine_block(some: Sequence[str]) -> list[Heard | Problem]:
         return [examine(path, source=source) for path in some]
 
-    pool = ThreadPoolExecutor(max_workers=min(8, usable_cores()))
+    workers = min(8, usable_cores())
+    if workers == 1:
+        yield from (examine(path, source=source) for path in paths)
+        return
+    pool = ThreadPoolExecutor(max_workers=workers)
     try:
         for found in pool.map(examine_block, blocks):
             yield from found

@@ -11,7 +11,7 @@ import pandas as pd
 
 from orchestrator.corpora.audio import Progress
 from orchestrator.corpora.documented import Comparison, compared, difference
-from orchestrator.corpora.kinds import KINDS, list_corpus
+from orchestrator.corpora.layouts.kinds import KINDS, list_corpus
 from orchestrator.corpora.listing import Listing, Problem
 from orchestrator.corpora.loading import Prepared, prepare
 from orchestrator.experiment.corpus import CorpusBase, CorpusSection

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.corpora.listing import AudioSource
+from orchestrator.corpora.listing import AudioSource, Problem
 from orchestrator.corpora.table import Corpus
 from orchestrator.errors import CorpusError
 
@@ -118,7 +118,8 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
             for corpus in corpora
             for why, count in corpus.not_used.items()
         },
-        set_aside=tuple(problem for corpus in corpora for problem in corpus.set_aside),
+        set_aside=tuple(_of(corpus, one) for corpus in corpora for one in corpus.set_aside),
+        accepted=tuple(_of(corpus, one) for corpus in corpora for one in corpus.accepted),
         labels={
             f"{prefix(corpus)}{old}": new
             for corpus in corpora
@@ -128,6 +129,10 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
         said=tuple(f"{corpus.name}: {part}" for corpus in corpora for part in corpus.said),
         source=JointSource(tuple(corpus.source for corpus in corpora)),
     )
+
+
+def _of(corpus: Corpus, problem: Problem) -> Problem:
+    return dataclasses.replace(problem, id=prefix(corpus) + problem.id if problem.id else "")
 
 
 def _texts(tables: Sequence[pd.DataFrame]) -> list[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 from orchestrator.corpora.audio import Heard, Progress
 from orchestrator.corpora.habits import duplicates, far_off, wrong_length
 from orchestrator.corpora.heard import examine_remembered
-from orchestrator.corpora.kinds import KINDS, list_corpus
+from orchestrator.corpora.layouts.kinds import KINDS, list_corpus
 from orchestrator.corpora.listing import OPTIONAL, Listing, Problem
 from orchestrator.corpora.mapping import complete, labelled, labels_of, mapped
 from orchestrator.corpora.table import Corpus
@@ -125,6 +125,7 @@ def prepare(
                 *listing.problems,
                 *one_each(problems[len(listing.problems) :], accept=section.accept),
             ),
+            accepted=tuple(one for one in found if one.id not in aside),
             labels=labels_of(listing, section=section),
             said=listing.said,
             source=listing.source,
@@ -132,7 +133,7 @@ def prepare(
     prepared = Prepared(
         corpus=corpus,
         problems=problems,
-        accepted=tuple(one for one in found if one.id not in aside),
+        accepted=() if corpus is None else corpus.accepted,
         listing=listing,
         remarks=(*listing.remarks, *remarks),
         listed=len(listing.table) + len(listing.problems) + sum(listing.not_used.values()),

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError, ExperimentError, nearest
 from orchestrator.experiment.complaints import paragraph
 from orchestrator.experiment.corpus import CorpusBase, CorpusSection

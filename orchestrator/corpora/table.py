@@ -36,7 +36,17 @@ COLUMNS: Final = (
 """Columns of every corpus table, in order; those of one corpus only follow them."""
 
 _NUMBERS: Final = ("agreement", "duration")
-_TOLD: Final = ("content", "speaker", "session", "dialogue", "split", "emotion", "votes", "text")
+_TOLD: Final = (
+    "content",
+    "speaker",
+    "gender",
+    "session",
+    "dialogue",
+    "split",
+    "emotion",
+    "votes",
+    "text",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +64,7 @@ class Corpus:
             hash of what is heard.
         not_used: utterances left out by labels or a subset, by emotion or reason.
         set_aside: utterances that cannot be used, and why, where the section sets them aside.
+        accepted: problems of utterances that are used all the same.
         labels: from the corpus's own emotions to those learned, where a map was used.
         said: parts of the protocol string that the corpus's own options add.
         source: where the audio of a ``path`` comes from; default: audio files.
@@ -68,6 +79,7 @@ class Corpus:
     table: pd.DataFrame
     not_used: dict[str, int] = field(default_factory=dict)
     set_aside: tuple[Problem, ...] = ()
+    accepted: tuple[Problem, ...] = ()
     labels: Mapping[str, str] | None = None
     said: tuple[str, ...] = ()
     source: AudioSource = field(default_factory=FileSource)

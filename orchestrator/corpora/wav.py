@@ -66,18 +66,17 @@ def layout_of(data: bytes | memoryview) -> Layout | None:
     return None
 
 
-def plain_samples(data: bytes, layout: Layout) -> tuple[NDArray[np.float32], int] | None:
-    """Mono samples ``(samples,)`` and rate in Hz of 16-bit audio; None for any other coding.
-
-    Channels are averaged. The samples are those that libsndfile gives, bit for bit.
-    """
+def plain_numbers(data: bytes, layout: Layout) -> tuple[NDArray[np.int16], int] | None:
+    """Samples ``(samples, channels)`` and rate in Hz of 16-bit audio; None for any other coding."""
     if layout.plain is None:
         return None
     channels, rate = layout.plain
     there = layout.present if layout.promised is None else min(layout.promised, layout.present)
     count = there // (2 * channels) * channels
     numbers = np.frombuffer(data, "<i2", count=count, offset=layout.start)
-    samples = np.multiply(numbers, _SCALE, dtype=np.float32)
-    if channels > 1:
-        samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    return samples, rate
+    return numbers.reshape(-1, channels), rate
+
+
+def as_fractions(numbers: NDArray[np.int16]) -> NDArray[np.float32]:
+    """16-bit numbers as fractions of full scale, as libsndfile gives them, bit for bit."""
+    return np.multiply(numbers, _SCALE, dtype=np.float32)

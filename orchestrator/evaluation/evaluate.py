@@ -325,6 +325,10 @@ def _result(
             name: [dataclasses.asdict(problem) for problem in entry.corpus.set_aside]
             for name, entry in prepared.items()
         },
+        "accepted": {
+            name: [dataclasses.asdict(problem) for problem in entry.corpus.accepted]
+            for name, entry in prepared.items()
+        },
         "dropped": {
             name: {
                 entry.task.fold: len(entry.fold.dropped)

@@ -143,17 +143,15 @@ class Experiment(Section):
 
     def _crossing(self, titles: set[str]) -> None:
         """Raise where ``cross-corpus`` cannot be, or the search would see what is tested."""
-        crossing = isinstance(self.protocol, CrossCorpus)
         if self.common_labels and len(titles) < 2:
             raise ValueError("common_labels is true but there is one corpus only; add another")
         protocols = {"protocol": self.protocol}
         if self.search is not None and self.search.protocol is not None:
             protocols["search.protocol"] = self.search.protocol
-            if isinstance(self.search.protocol, CrossCorpus) != crossing:
+            if _crossed(self.search.protocol) != _crossed(self.protocol):
                 raise ValueError(
-                    "search.protocol and protocol must both be cross-corpus or neither: a search "
-                    "over folds of the tested corpus would see its labels; leave search.protocol "
-                    "out"
+                    "search.protocol and protocol must train and test on the same corpora: a "
+                    "search over the tested corpus would see its labels; leave search.protocol out"
                 )
         for key, protocol in protocols.items():
             if not isinstance(protocol, CrossCorpus):
@@ -163,7 +161,18 @@ class Experiment(Section):
             for name in (*protocol.train, *protocol.test):
                 if name not in titles:
                     raise ValueError(f"{key}: there is no corpus {name!r}; {nearest(name, titles)}")
+            idle = titles - {*protocol.train, *protocol.test}
+            if protocol.train and protocol.test and idle:
+                raise ValueError(
+                    f"{key}: corpus {min(idle)!r} is neither in train nor in test; name it in one "
+                    "of them, or leave it out of corpora"
+                )
             if protocol.train and titles <= set(protocol.train):
                 raise ValueError(f"{key}.train names every corpus, so none is left to test")
             if protocol.test and titles <= set(protocol.test):
                 raise ValueError(f"{key}.test names every corpus, so none is left to train on")
+
+
+def _crossed(protocol: ProtocolSection) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Which corpora train and which are tested, where that is the protocol."""
+    return (protocol.train, protocol.test) if isinstance(protocol, CrossCorpus) else None

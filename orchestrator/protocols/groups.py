@@ -46,43 +46,48 @@ def group_folds(rows: Rows, protocol: Groups, *, seed: int) -> Iterator[Fold]:
             "check its speaker column, or use random-folds (speaker-dependent)"
         )
         raise ProtocolError(msg)
-    unit, tests = _tests(rows, protocol, speakers)
+    unit, tests = _units(rows, protocol, speakers), group_tests(rows, protocol)
     for name, test in by_text(tests, rows, protocol):
         yield _fold(name, set(test), rows, protocol, unit=unit, seed=seed)
 
 
-def _tests(
-    rows: Rows, protocol: Groups, speakers: list[str]
-) -> tuple[_Unit, Mapping[str, list[str]]]:
-    """What validation is picked by, and the test ids by the name of the fold."""
+def _units(rows: Rows, protocol: Groups, speakers: list[str]) -> _Unit:
+    """What validation is picked by."""
+    if isinstance(protocol, SpeakerFolds) and len(speakers) < protocol.folds:
+        msg = (
+            f"protocol {protocol.kind}: folds is {protocol.folds} but the corpus has only "
+            f"{counted(len(speakers), 'speaker')}; use at most {len(speakers)} folds"
+        )
+        raise ProtocolError(msg)
+    if not isinstance(protocol, LeaveOneSessionOut):
+        return _Unit("speaker", protocol.validation_speakers, "validation_speakers", rows.speaker)
+    nowhere = [name for name, session in rows.session.items() if not session]
+    if nowhere:
+        msg = (
+            f"protocol {protocol.kind} needs a session for every utterance, but "
+            f"{len(nowhere)} of {len(rows.session)} have none, {nowhere[0]!r} for one; "
+            "make the column by a map (corpora: columns: session) or use "
+            "leave-one-speaker-out"
+        )
+        raise ProtocolError(msg)
+    return _Unit("session", protocol.validation_sessions, "validation_sessions", rows.session)
+
+
+def group_tests(rows: Rows, protocol: Groups) -> Mapping[str, list[str]]:
+    """The ids that each fold tests, by its name, before texts cut them.
+
+    Raises:
+        ProtocolError: ``cross-corpus`` of a single corpus.
+    """
     match protocol:
-        case LeaveOneSessionOut(validation_sessions=count):
-            nowhere = [name for name, session in rows.session.items() if not session]
-            if nowhere:
-                msg = (
-                    f"protocol {protocol.kind} needs a session for every utterance, but "
-                    f"{len(nowhere)} of {len(rows.session)} have none, {nowhere[0]!r} for one; "
-                    "make the column by a map (corpora: columns: session) or use "
-                    "leave-one-speaker-out"
-                )
-                raise ProtocolError(msg)
-            unit = _Unit("session", count, "validation_sessions", rows.session)
-            return unit, _by_value("session", rows.session)
-        case LeaveOneSpeakerOut(validation_speakers=count):
-            unit = _Unit("speaker", count, "validation_speakers", rows.speaker)
-            return unit, _by_value("speaker", rows.speaker)
-        case CrossCorpus(validation_speakers=count):
-            unit = _Unit("speaker", count, "validation_speakers", rows.speaker)
-            return unit, _by_corpus(rows, protocol)
-        case SpeakerFolds(validation_speakers=count):
-            unit = _Unit("speaker", count, "validation_speakers", rows.speaker)
-            if len(speakers) < protocol.folds:
-                msg = (
-                    f"protocol {protocol.kind}: folds is {protocol.folds} but the corpus has only "
-                    f"{counted(len(speakers), 'speaker')}; use at most {len(speakers)} folds"
-                )
-                raise ProtocolError(msg)
-            return unit, _dealt(rows, protocol)
+        case LeaveOneSessionOut():
+            return _by_value("session", rows.session)
+        case LeaveOneSpeakerOut():
+            return _by_value("speaker", rows.speaker)
+        case CrossCorpus():
+            return _by_corpus(rows, protocol)
+        case SpeakerFolds():
+            return _dealt(rows, protocol)
 
 
 def _by_value(noun: str, group: dict[str, str]) -> dict[str, list[str]]:

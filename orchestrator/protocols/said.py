@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.experiment.protocol import (
@@ -16,6 +16,9 @@ from orchestrator.experiment.protocol import (
     SpeakerRoles,
 )
 from orchestrator.protocols.fold import Rows, counted
+from orchestrator.protocols.groups import group_tests
+from orchestrator.protocols.shares import random_tests
+from orchestrator.protocols.texts import Cut, by_text, text_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +59,10 @@ def protocol_string(
     if set_aside:
         parts.append(f"set aside: {set_aside}")
     parts += [counted(speakers, "speaker"), f"n={n}"]
-    if (tested := _tested(protocol, rows)) != n:
-        parts.append(f"tested: n={tested}")
+    repeats = getattr(protocol, "repeats", 1)
+    if (tested := _tested(protocol, rows) * repeats) != n:
+        often = f" (every utterance {repeats} times)" if repeats > 1 else ""
+        parts.append(f"tested: n={tested}{often}")
     return " | ".join(parts)
 
 
@@ -66,13 +71,13 @@ def _how(protocol: ProtocolSection, rows: Rows) -> list[str]:
     rotating = ", rotating by fold and seed"
     match protocol:
         case LeaveOneSessionOut():
-            folds = counted(len(set(rows.session.values())), "fold")
+            folds = counted(_folds(protocol, rows), "fold")
             validation = counted(protocol.validation_sessions, "other whole session") + rotating
         case LeaveOneSpeakerOut():
-            folds = counted(len(set(rows.speaker.values())), "fold")
+            folds = counted(_folds(protocol, rows), "fold")
             validation = counted(protocol.validation_speakers, "other speaker") + rotating
         case SpeakerFolds():
-            folds = f"{protocol.folds} folds{_times(protocol.repeats)}"
+            folds = f"{_folds(protocol, rows)} folds{_times(protocol.repeats)}"
             validation = counted(protocol.validation_speakers, "other speaker") + rotating
         case CrossCorpus():
             folds = "; ".join(_corpora(protocol, rows))
@@ -86,7 +91,7 @@ def _how(protocol: ProtocolSection, rows: Rows) -> list[str]:
                 share = f"{100 * protocol.validation_share:g} % of the training"
                 validation = f"{share} {'dialogues' if whole else 'utterances'}, rotating by seed"
         case RandomFolds():
-            folds = f"{protocol.folds} folds{_times(protocol.repeats)}"
+            folds = f"{_folds(protocol, rows)} folds{_times(protocol.repeats)}"
             share = f"{100 * protocol.validation_share:g} % of the other utterances"
             validation = share + rotating
     parts = [f"{protocol.kind} ({folds})"]
@@ -100,8 +105,26 @@ def _how(protocol: ProtocolSection, rows: Rows) -> list[str]:
     if isinstance(protocol, Official | RandomFolds) and protocol.held_share:
         parts.append(f"held for meta-learning: {100 * protocol.held_share:g} % of training")
     if protocol.text_disjoint:
-        parts.append("text-disjoint: training without the texts of the test set")
+        groups = (
+            1
+            if isinstance(protocol, Official)
+            else text_groups(_tests(protocol, rows), rows, protocol)
+        )
+        cut = f"test sets cut by {groups} groups of texts, " if groups > 1 else ""
+        parts.append(f"text-disjoint: {cut}training without the texts of the test set")
     return parts
+
+
+def _tests(protocol: Cut, rows: Rows) -> Mapping[str, Collection[str]]:
+    if isinstance(protocol, RandomFolds):
+        return random_tests(rows, protocol)
+    return group_tests(rows, protocol)
+
+
+def _folds(protocol: Cut, rows: Rows) -> int:
+    """How many folds one dealing makes."""
+    folds = tuple(by_text(_tests(protocol, rows), rows, protocol))
+    return len(folds) // getattr(protocol, "repeats", 1)
 
 
 def _times(repeats: int) -> str:

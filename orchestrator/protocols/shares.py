@@ -57,7 +57,7 @@ def official_fold(rows: Rows, protocol: Official, *, seed: int) -> Fold:
 def random_folds(rows: Rows, protocol: RandomFolds, *, seed: int) -> Iterator[Fold]:
     """Folds whose roles are utterances, dealt within each emotion, unchecked."""
     refuse_unknown(rows, protocol)
-    for name, test in by_text(_dealt(rows, protocol), rows, protocol):
+    for name, test in by_text(random_tests(rows, protocol), rows, protocol):
         others = rows.emotion.keys() - set(test)
         dropped = repeated(rows, test, others) if protocol.text_disjoint else set()
         others -= dropped
@@ -77,7 +77,8 @@ def random_folds(rows: Rows, protocol: RandomFolds, *, seed: int) -> Iterator[Fo
         )
 
 
-def _dealt(rows: Rows, protocol: RandomFolds) -> Mapping[str, list[str]]:
+def random_tests(rows: Rows, protocol: RandomFolds) -> Mapping[str, list[str]]:
+    """The ids that each fold tests, by its name, before texts cut them."""
     tests: dict[str, list[str]] = {}
     for repeat in range(1, protocol.repeats + 1):
         before = f"repeat={repeat}," if protocol.repeats > 1 else ""

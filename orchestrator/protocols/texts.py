@@ -61,7 +61,7 @@ def by_text(
     Yields:
         Names such as ``speaker=03,texts=1`` with the sorted ids of the part.
     """
-    count = _text_folds(tests, rows, protocol) if protocol.text_disjoint else 1
+    count = text_groups(tests, rows, protocol)
     if count == 1:
         yield from ((name, tuple(sorted(ids))) for name, ids in tests.items())
         return
@@ -80,11 +80,13 @@ def by_text(
                 yield f"{name},texts={place + 1}", part
 
 
-def _text_folds(tests: Mapping[str, Collection[str]], rows: Rows, protocol: Cut) -> int:
-    """The number asked for, or the smallest that can leave training every emotion.
+def text_groups(tests: Mapping[str, Collection[str]], rows: Rows, protocol: Cut) -> int:
+    """Into how many parts each test set is cut: as asked for, or so that training keeps emotions.
 
     Validation is not looked at, since it rotates by seed and folds must not.
     """
+    if not protocol.text_disjoint:
+        return 1
     if protocol.text_folds is not None:
         return protocol.text_folds
     for test in tests.values():

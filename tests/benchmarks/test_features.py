@@ -91,7 +91,7 @@ def test_one_file_and_one_core(
     assert code == 0
     assert "| ours: check | 1 |" in said
     systems = [one["system"] for one in result["speeds"] if one["system"] != "kaldi"]
-    assert systems == ["loop", "ours", "ours: check", "ours: pack"]
+    assert systems == ["loop", "loop, kept", "ours", "ours: check", "ours: pack"]
     assert result["speeds"][0]["ratio"] == 1.0
     assert [run["files"] for run in result["memory"]] == [1, 1]
     assert all(run["seconds"] > 0 and run["peak"] > 20 for run in result["runs"])

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.corpora import check, check_corpus, descriptions, loading
 from orchestrator.corpora.audio import FileSource
 from orchestrator.corpora.documented import Comparison, compared
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.corpora.listing import Documented, Listing, Problem
 from orchestrator.experiment.corpus import EmodbCorpus, IemocapCorpus, SyntheticCorpus
 

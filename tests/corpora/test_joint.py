@@ -117,7 +117,7 @@ def test_what_was_left_out_of_each_is_kept_apart() -> None:
     assert together.not_used == {"one/c": 3}
     assert together.labels == {"one/e": "a"}
     assert together.said == ("one: improvised only",)
-    assert [problem.id for problem in together.set_aside] == ["x"]
+    assert [problem.id for problem in together.set_aside] == ["one/x"]
 
 
 def test_different_emotions_are_refused() -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from orchestrator.corpora import corpus_section
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import (
     ColumnMap,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from orchestrator.corpora.audio import FileSource, resample
-from orchestrator.corpora.wav import is_riff, layout_of, plain_samples
+from orchestrator.corpora.audio import FileSource, Heard, examine, resample
+from orchestrator.corpora.wav import as_fractions, is_riff, layout_of, plain_numbers
 
 
 def written(folder: Path, *, channels: int = 1, subtype: str = "PCM_16", n: int = 999) -> Path:
@@ -26,13 +26,14 @@ def test_samples_are_those_of_libsndfile(tmp_path: Path, channels: int) -> None:
     data = file.read_bytes()
     layout = layout_of(data)
     assert layout is not None
-    found = plain_samples(data, layout)
+    found = plain_numbers(data, layout)
     assert found is not None
+    mono = as_fractions(found[0]).mean(axis=1, dtype=np.float32)
 
     expected, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    np.testing.assert_array_equal(found[0], expected.mean(axis=1, dtype=np.float32))
+    np.testing.assert_array_equal(mono, expected.mean(axis=1, dtype=np.float32))
     assert found[1] == rate == 22050
-    np.testing.assert_array_equal(FileSource().read(str(file))[0], found[0])
+    np.testing.assert_array_equal(FileSource().read(str(file))[0], mono)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
@@ -41,7 +42,7 @@ def test_other_codings_are_left_to_libsndfile(tmp_path: Path, subtype: str) -> N
     data = file.read_bytes()
     layout = layout_of(data)
     assert layout is not None
-    assert plain_samples(data, layout) is None
+    assert plain_numbers(data, layout) is None
 
     expected, _ = soundfile.read(file, dtype="float32")
     np.testing.assert_array_equal(FileSource().read(str(file))[0], expected)
@@ -62,10 +63,10 @@ def test_chunks_of_odd_length_before_the_samples_are_stepped_over() -> None:
     data = riff(FORMAT, chunk(b"LIST", b"odd"), chunk(b"data", b"\0\x40\0\xc0"))
     layout = layout_of(data)
     assert layout is not None
-    found = plain_samples(data, layout)
+    found = plain_numbers(data, layout)
 
     assert found is not None
-    assert found[0].tolist() == [0.5, -0.5]
+    assert as_fractions(found[0]).tolist() == [[0.5], [-0.5]]
     assert found[1] == 8000
 
 
@@ -73,11 +74,11 @@ def test_a_length_that_was_never_filled_in_means_all_that_is_there() -> None:
     data = riff(FORMAT, b"data\xff\xff\xff\xff\0\x40\0\xc0\1")
     layout = layout_of(data)
     assert layout is not None
-    found = plain_samples(data, layout)
+    found = plain_numbers(data, layout)
 
     assert not layout.cut
     assert found is not None
-    assert found[0].tolist() == [0.5, -0.5]
+    assert as_fractions(found[0]).tolist() == [[0.5], [-0.5]]
 
 
 def test_fewer_bytes_than_promised_are_a_cut() -> None:
@@ -108,3 +109,19 @@ def test_a_kept_filter_resamples_as_a_new_one_does(rate: int, to: int) -> None:
 
     expected = plain(torch.from_numpy(audio), rate, to).numpy()
     np.testing.assert_array_equal(resample(audio, rate=rate, to=to), expected)
+
+
+def test_sixteen_bits_are_the_same_sound_in_any_container(tmp_path: Path) -> None:
+    file = written(tmp_path, n=9999)
+    audio, rate = soundfile.read(file, dtype="int16")
+    soundfile.write(tmp_path / "x.flac", audio, rate, subtype="PCM_16")
+    soundfile.write(tmp_path / "stereo.wav", np.stack([audio, audio], axis=1), rate)
+
+    heard = [examine(str(tmp_path / n), source=FileSource()) for n in ("x.wav", "x.flac")]
+    one, other = heard
+    assert isinstance(one, Heard)
+    assert isinstance(other, Heard)
+    assert (one.content, one.duration) == (other.content, other.duration)
+    loud = FileSource().samples(str(file))[0]
+    assert loud.dtype == np.int16
+    assert FileSource().samples(str(tmp_path / "stereo.wav"))[0].dtype == np.float32

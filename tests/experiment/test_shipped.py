@@ -10,7 +10,14 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment import load_experiment, shipped
 from orchestrator.experiment.reading import read_file
 
-VARIABLES = {"EMODB_ROOT": "/data/emodb", "WHISPER_BASE_ROOT": "/data/whisper"}
+VARIABLES = {
+    "CREMA_D_ROOT": "/data/crema-d",
+    "EMODB_ROOT": "/data/emodb",
+    "IEMOCAP_ROOT": "/data/iemocap",
+    "RAVDESS_ROOT": "/data/ravdess",
+    "SAVEE_ROOT": "/data/savee",
+    "WHISPER_BASE_ROOT": "/data/whisper",
+}
 
 
 @pytest.fixture

@@ -29,12 +29,20 @@ END = "3 emotions: anger, joy, neutral | 8 speakers | n=192"
         (
             SpeakerFolds(kind="speaker-folds", folds=4, repeats=3, held_speakers=1),
             "speaker-folds (4 folds, dealt 3 times) | validation: 2 other speakers, rotating by "
-            f"fold and seed | held for meta-learning: 1 speaker | {END}",
+            f"fold and seed | held for meta-learning: 1 speaker | {END} | tested: n=576 (every "
+            "utterance 3 times)",
         ),
         (
             LeaveOneSpeakerOut(kind="leave-one-speaker-out", text_disjoint=True),
-            "leave-one-speaker-out (8 folds) | validation: 2 other speakers, rotating by fold and "
-            f"seed | text-disjoint: training without the texts of the test set | {END}",
+            "leave-one-speaker-out (16 folds) | validation: 2 other speakers, rotating by fold and "
+            "seed | text-disjoint: test sets cut by 2 groups of texts, training without the texts "
+            f"of the test set | {END}",
+        ),
+        (
+            LeaveOneSpeakerOut(kind="leave-one-speaker-out", text_disjoint=True, text_folds=4),
+            "leave-one-speaker-out (32 folds) | validation: 2 other speakers, rotating by fold and "
+            "seed | text-disjoint: test sets cut by 4 groups of texts, training without the texts "
+            f"of the test set | {END}",
         ),
         (
             RandomFolds(kind="random-folds", held_share=0.1),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator.corpora.iemocap import ABOUT, list_iemocap
+from orchestrator.corpora.layouts.iemocap import ABOUT, list_iemocap
 from orchestrator.corpora.listing import Listing
 from orchestrator.corpora.loading import load_corpus
 from orchestrator.errors import CorpusError

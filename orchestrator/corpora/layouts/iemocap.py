@@ -11,8 +11,8 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
-from orchestrator.corpora.iemocap_labels import CODES, LABEL_SETS, SAID
-from orchestrator.corpora.iemocap_turns import Turn, read_transcript, read_turns
+from orchestrator.corpora.layouts.iemocap_labels import CODES, LABEL_SETS, SAID
+from orchestrator.corpora.layouts.iemocap_turns import Turn, read_transcript, read_turns
 from orchestrator.corpora.listing import About, Documented, Listing, Problem, text_of, votes_text
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import IemocapCorpus
@@ -126,7 +126,7 @@ def list_iemocap(section: IemocapCorpus) -> Listing:
     absent = [name for name in SESSIONS if name not in read]
     if absent:
         found.remarks.insert(0, f"{root}: no evaluations of session {', '.join(absent)}")
-    own = section.labels is None
+    own = section.labels is None and "emotion" not in section.columns
     said = [SAID[section.label_set]] if own else []
     if section.subset != "all":
         said.append(f"{section.subset} only")

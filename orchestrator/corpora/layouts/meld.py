@@ -13,8 +13,8 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.clips import ClipSource
+from orchestrator.corpora.layouts.meld_clips import Clips, Folders, find_clips, walk
 from orchestrator.corpora.listing import SPLITS, About, Documented, Listing, Problem, text_of
-from orchestrator.corpora.meld_clips import Clips, Folders, find_clips, walk
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import MeldCorpus
 
@@ -50,7 +50,10 @@ ABOUT: Final = About(
         "official split"
     ),
     licence="GPL-3.0",
-    obtain="https://affective-meld.github.io (repository declare-lab/MELD)",
+    obtain=(
+        "understudy corpora fetch meld DIR, or https://affective-meld.github.io (repository "
+        "declare-lab/MELD)"
+    ),
     documented=Documented(
         utterances=13708,
         counts={

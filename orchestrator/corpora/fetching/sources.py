@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from orchestrator.corpora.download import Remote
+from orchestrator.corpora.fetching.download import Remote
 from orchestrator.errors import CorpusError
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.corpora.synthetic_voice import HOP, SAMPLE_RATE, Floats, Score
+from orchestrator.corpora.layouts.synthetic_voice import HOP, SAMPLE_RATE, Floats, Score
 
 EMOTIONS: Final = ("anger", "happiness", "neutral", "sadness")
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import pytest
 
-from orchestrator.corpora.download import Downloaded, Patience, Remote, download
+from orchestrator.corpora.fetching.download import Downloaded, Patience, Remote, download
 from orchestrator.errors import CorpusError
 from tests.corpora.file_server import FileServer, serving
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.corpora import (
+from orchestrator.corpora.layouts import (
     crema_d,
     emodb,
     from_table,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.corpora import check_corpus, load_corpus
-from orchestrator.corpora.emodb import list_emodb
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.emodb import list_emodb
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import ColumnMap, EmodbCorpus
 from tests.corpora import trees

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.corpora.download import Patience
-from orchestrator.corpora.large_files import Pointer, download_large, pointer_in, pointers_below
+from orchestrator.corpora.fetching.download import Patience
+from orchestrator.corpora.fetching.large_files import (
+    Pointer,
+    download_large,
+    pointer_in,
+    pointers_below,
+)
 from orchestrator.errors import CorpusError
 from tests.corpora.file_server import FileServer, serving
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from orchestrator.corpora.audio import AudioError
+from orchestrator.corpora.layouts.meld import ABOUT, list_meld
 from orchestrator.corpora.listing import Listing
 from orchestrator.corpora.loading import load_corpus
-from orchestrator.corpora.meld import ABOUT, list_meld
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import MeldCorpus
 from tests.corpora.trees_meld import (

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.corpora.archives import ArchiveError, extract
-from orchestrator.corpora.download import Downloaded, Patience, Remote, Tell, download
-from orchestrator.corpora.kinds import KINDS
-from orchestrator.corpora.large_files import download_large, pointers_below
-from orchestrator.corpora.sources import SOURCES, Source
+from orchestrator.corpora.fetching.archives import ArchiveError, extract
+from orchestrator.corpora.fetching.download import Downloaded, Patience, Remote, Tell, download
+from orchestrator.corpora.fetching.large_files import download_large, pointers_below
+from orchestrator.corpora.fetching.sources import SOURCES, Source
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError, nearest
 
 RECORD: Final = "fetched.json"

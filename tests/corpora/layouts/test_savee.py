@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.corpora import load_corpus
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.kinds import KINDS
+from orchestrator.corpora.layouts.savee import list_savee
 from orchestrator.corpora.listing import Listing
-from orchestrator.corpora.savee import list_savee
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import SaveeCorpus
 from tests.corpora import trees

@@ -12,7 +12,7 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
-from orchestrator.corpora.folders import corpus_root, counted, few, files_of
+from orchestrator.corpora.layouts.folders import corpus_root, counted, few, files_of
 from orchestrator.corpora.listing import About, Documented, Listing, Problem, votes_text
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import CremaDCorpus

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.corpora import fetch, sources
-from orchestrator.corpora.download import Patience, Remote
-from orchestrator.corpora.fetch import Fetched, fetch_corpus
-from orchestrator.corpora.kinds import KINDS
-from orchestrator.corpora.sources import SOURCES
+from orchestrator.corpora.fetching import fetch, sources
+from orchestrator.corpora.fetching.download import Patience, Remote
+from orchestrator.corpora.fetching.fetch import Fetched, fetch_corpus
+from orchestrator.corpora.fetching.sources import SOURCES
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError
 from tests.corpora.file_server import FileServer, serving
 

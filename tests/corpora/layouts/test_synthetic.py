@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from orchestrator.corpora import Corpus, load_corpus
 from orchestrator.corpora.audio import SHORTEST_SECONDS, Heard, examine
-from orchestrator.corpora.synthetic import SyntheticSource
+from orchestrator.corpora.layouts.synthetic import SyntheticSource
 from orchestrator.experiment.corpus import SyntheticCorpus
 
 
@@ -59,7 +59,7 @@ def test_every_utterance_passes_the_checks_of_real_audio() -> None:
 
 def test_the_same_seed_gives_the_same_audio_in_another_process() -> None:
     script = (
-        "import hashlib;from orchestrator.corpora.synthetic import SyntheticSource;"
+        "import hashlib;from orchestrator.corpora.layouts.synthetic import SyntheticSource;"
         "audio,_=SyntheticSource(seed=3,difficulty=1.0).read('synthetic:s2w-005');"
         "print(hashlib.sha256(audio.tobytes()).hexdigest())"
     )

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import pytest
 
-from orchestrator.corpora import archives
-from orchestrator.corpora.archives import ArchiveError, extract
+from orchestrator.corpora.fetching import archives
+from orchestrator.corpora.fetching.archives import ArchiveError, extract
 from orchestrator.errors import CorpusError
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import pandas as pd
 
-from orchestrator.corpora import cells
 from orchestrator.corpora.audio import FileSource
+from orchestrator.corpora.layouts import cells
 from orchestrator.corpora.listing import About, Listing, Problem, text_of, votes_text
 from orchestrator.errors import CorpusError, nearest
 from orchestrator.experiment.corpus import TableCorpus

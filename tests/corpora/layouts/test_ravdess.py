@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.kinds import KINDS
+from orchestrator.corpora.layouts.ravdess import list_ravdess
 from orchestrator.corpora.listing import Listing
-from orchestrator.corpora.ravdess import list_ravdess
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import RavdessCorpus
 from tests.corpora import trees

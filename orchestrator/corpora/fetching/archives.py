@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from orchestrator.corpora.download import Tell
+from orchestrator.corpora.fetching.download import Tell
 from orchestrator.errors import CorpusError
 
 EXPANSION: Final = 100

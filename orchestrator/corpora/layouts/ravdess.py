@@ -10,7 +10,7 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
-from orchestrator.corpora.folders import (
+from orchestrator.corpora.layouts.folders import (
     Recording,
     corpus_root,
     files_of,

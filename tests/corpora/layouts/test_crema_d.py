@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.corpora.crema_d import list_crema_d
-from orchestrator.corpora.kinds import KINDS
+from orchestrator.corpora.layouts.crema_d import list_crema_d
+from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.corpora.listing import Listing
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import CremaDCorpus

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.corpora import load_corpus
-from orchestrator.corpora.from_table import list_table
+from orchestrator.corpora.layouts.from_table import list_table
 from orchestrator.corpora.listing import Problem
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import ColumnMap, TableCorpus

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.corpora.layouts.synthetic_score import EMOTIONS, Voice, draw_score, draw_voice
+from orchestrator.corpora.layouts.synthetic_voice import SAMPLE_RATE, Score, render
 from orchestrator.corpora.listing import About, Listing
-from orchestrator.corpora.synthetic_score import EMOTIONS, Voice, draw_score, draw_voice
-from orchestrator.corpora.synthetic_voice import SAMPLE_RATE, Score, render
 from orchestrator.experiment.corpus import SyntheticCorpus
 
 GENERATOR_VERSION: Final = 1

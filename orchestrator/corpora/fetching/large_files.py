@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import requests
 
-from orchestrator.corpora.download import Downloaded, Patience, Remote, Tell, download
+from orchestrator.corpora.fetching.download import Downloaded, Patience, Remote, Tell, download
 from orchestrator.errors import CorpusError
 
 PARALLEL: Final = 8

@@ -1,0 +1,1 @@
+"""Downloading the corpora that may be had freely."""
