@@ -187,6 +187,8 @@ def show_leaks(console: Console, report: LeakReport) -> None:
     for leak in report.leaks:
         kinds.setdefault((leak.what, leak.where, bool(leak.fold), leak.broken), []).append(leak)
     table = Table("what", "shared by", "folds", "values", "for instance", "promised apart")
+    for column in table.columns[2:4]:
+        column.justify = "right"
     for (what, where, of_fold, broken), leaks in kinds.items():
         folds = str(len({leak.fold for leak in leaks})) if of_fold else "whole corpus"
         values = {value for leak in leaks for value in leak.values}

@@ -22,6 +22,7 @@ from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.evaluation.metrics import METRICS, score_row, scores, speaker_rows
 from orchestrator.evaluation.provenance import sources_digest
 from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
+from orchestrator.evaluation.selection import validated_on
 from orchestrator.evaluation.statistics import differences, summarise
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
@@ -282,6 +283,10 @@ def _result(
             )
         )
     prepared = {entry.task.corpus: entry.prepared for entry in planned}
+    tested = {
+        name: {i for e in planned if e.task.corpus == name for i in e.fold.test}
+        for name in prepared
+    }
     units = {name: entry.unit(experiment.protocol) for name, entry in prepared.items()}
     by_dialogue: dict[str, list[dict[str, object]]] = {
         name: [] for name, unit in units.items() if unit == "dialogue"
@@ -319,6 +324,9 @@ def _result(
         "confusion": confusion,
         "summary": summarise(rows, macs=macs),
         "units": units,
+        "validated_on": {
+            name: validated_on(experiment, entry, tested[name]) for name, entry in prepared.items()
+        },
         "differences": _differences(speakers, by_dialogue),
         "not_used": {name: entry.corpus.not_used for name, entry in prepared.items()},
         "set_aside": {

@@ -30,6 +30,10 @@ SELECTIONS = {
     "same-corpus": "same-corpus (the best trial of a sweep on this corpus: its speakers' labels "
     "were seen as validation, so these figures are optimistic)",
 }
+UNSEEN = (
+    "same-corpus (the best trial of a sweep on this corpus, which validated on none of the tested "
+    "utterances)"
+)
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,14 @@ def provenance(result: Result, corpus: str) -> list[str]:
     """The lines that every table carries: what was measured, how, and by which code (law 7)."""
     variant = result.get("variant")
     name = result["experiment"] + (f" (variant {variant})" if variant else "")
-    selection = result["selection"]
+    selection = SELECTIONS.get(result["selection"], result["selection"])
+    if result.get("validated_on", {}).get(corpus) == 0:
+        selection = UNSEEN
     return [
         f"experiment: {name}",
         f"protocol: {result['protocols'][corpus]}",
         f"emotions: {', '.join(result['emotions'][corpus])}",
-        f"selection: {SELECTIONS.get(selection, selection)}",
+        f"selection: {selection}",
         f"corpus fingerprint: {result['fingerprints'][corpus]}",
         "code: " + ", ".join(f"{key} {value}" for key, value in sorted(result["code"].items())),
         f"training seeds: {', '.join(map(str, result['seeds']))}",

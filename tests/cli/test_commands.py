@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from orchestrator.cluster import Submission
 from orchestrator.sweep.study import SweepSummary
 from orchestrator.sweep.sweep import SweepOutcome
 from tests import small
+from tests.cli.said import Said, tone
 
 EMODB = """\
 name: bad
@@ -36,54 +36,6 @@ recipe:
 store: "{folder}/store"
 tracking: {{uri: "sqlite:///{folder}/runs.db"}}
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command left on the screen."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def understudy(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
-    """Run a command in this process; Ray must not start."""
-
-    def connect(resources: object) -> None:
-        pytest.fail("Ray was started before the input was checked")
-
-    monkeypatch.setattr("orchestrator.evaluation.evaluate.connect", connect)
-    monkeypatch.setattr("orchestrator.sweep.sweep.connect", connect)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["understudy", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Said(code if isinstance(code, int) else int(code is not None), *captured)
-
-    return run
-
-
-@pytest.fixture
-def emodb(tmp_path: Path) -> Path:
-    """Three speakers who say three emotions each."""
-    for hundred, speaker in enumerate(("03", "08", "09"), start=1):
-        for place, letter in enumerate("WFN"):
-            tone(tmp_path / "emodb" / "wav" / f"{speaker}a01{letter}a.wav", 100 * hundred + place)
-    return tmp_path / "emodb"
-
-
-def tone(path: Path, hz: float, *, peak: float = 0.5) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    time = np.arange(4000) / 16000
-    soundfile.write(path, peak * np.sin(2 * np.pi * hz * time), 16000, subtype="PCM_16")
 
 
 def experiment(tmp_path: Path, root: Path, old: str = "", new: str = "") -> Path:
@@ -339,83 +291,6 @@ def test_a_shipped_experiment_is_shown_and_copied(
     assert (tmp_path / "mine.yaml").read_text() == shown.out
     assert understudy("experiments", "show", "dmo").code == 2
     assert understudy("experiments", "copy", "demo", tmp_path / "mine.yaml").code == 2
-
-
-def test_a_corpus_is_checked(emodb: Path, understudy: Callable[..., Said]) -> None:
-    plain = understudy("corpora", "check", "emodb", emodb)
-    as_json = understudy("corpora", "check", "emodb", emodb, "--json")
-    report = json.loads(as_json.out)
-
-    assert plain.code == 0
-    assert "9 utterances" in plain.out
-    assert "listed 9 = used 9 + not used 0 + set aside 0" in plain.out
-    assert "speakers: 03 3, 08 3, 09 3" in plain.out
-    assert "differs: 9 utterances, 535 as documented" in plain.out
-    assert "licence: CC0 1.0" in plain.out
-    assert report["speakers"] == {"03": 3, "08": 3, "09": 3}
-    assert report["set_aside"] == {"utterances": 0, "counts": {}, "found": []}
-    # No progress where no one looks on.
-    assert (plain.err, as_json.err) == ("", "")
-    assert understudy("corpora", "check", "emodbb").code == 2
-
-
-def test_what_is_wrong_with_a_corpus_is_named(emodb: Path, understudy: Callable[..., Said]) -> None:
-    (emodb / "wav" / "03a01Wa.wav").write_text("no audio")
-    soundfile.write(emodb / "wav" / "03a01Fa.wav", np.ones(4000), 16000)
-    tone(emodb / "wav" / "08a01Wa.wav", 100, peak=5.0)
-
-    refused = understudy("corpora", "check", "emodb", emodb)
-    aside = understudy("corpora", "check", "emodb", emodb, "problems=set-aside")
-    nothing = understudy("corpora", "check", "emodb", emodb, "problem=set-aside")
-
-    assert (refused.code, aside.code, nothing.code) == (2, 0, 2)
-    assert "problem: 1 unreadable (the utterance is refused)" in refused.out
-    assert "03a01Wa.wav is no readable audio" in refused.out
-    assert "problem: 1 silent (the utterance is refused)" in refused.out
-    assert "problem: 1 clipped (used all the same)" in refused.out
-    assert "08a01Wa.wav is clipped" in refused.out
-    assert "set problems=set-aside to go on without them" in refused.out
-    assert "listed 9 = used 7 + not used 0 + set aside 2" in aside.out
-    assert "problem: 1 silent (the utterance is set aside)" in aside.out
-    assert "did you mean 'problems'?" in nothing.err
-
-
-def test_a_corpus_is_drawn_and_written(
-    tmp_path: Path, emodb: Path, understudy: Callable[..., Said]
-) -> None:
-    plot, table = tmp_path / "emodb.png", tmp_path / "emodb.csv"
-
-    said = understudy("corpora", "check", "emodb", emodb, "--plot", plot, "--table", table)
-
-    assert said.code == 0
-    assert f"wrote {plot}" in said.out
-    assert plot.read_bytes()[1:4] == b"PNG"
-    assert len(table.read_text().splitlines()) == 1 + 9
-
-    for file in (emodb / "wav").iterdir():
-        file.write_bytes(b"")
-    nothing = understudy("corpora", "check", "emodb", emodb, "--plot", tmp_path / "other.png")
-
-    assert nothing.code == 2
-    assert "Nothing can be used, so" in nothing.out
-    assert not (tmp_path / "other.png").exists()
-
-
-def test_sessions_are_shown_against_emotions(understudy: Callable[..., Said]) -> None:
-    said = understudy("corpora", "check", "synthetic", "sessions=2", "utterances_per_emotion=3")
-
-    assert said.code == 0
-    assert re.search(r"2 +│ +6 │ +6 │ +6 │ +6 │ +24", said.out)
-    assert re.search(r"all +│ +12 │ +12 │ +12 │ +12 │ +48", said.out)
-
-
-def test_a_corpus_that_is_not_there_says_where_to_get_it(
-    tmp_path: Path, understudy: Callable[..., Said]
-) -> None:
-    said = understudy("corpora", "check", "iemocap", tmp_path / "nowhere")
-
-    assert said.code == 2
-    assert "How to obtain the corpus: " in said.err
 
 
 def test_a_report_before_anything_has_run_says_what_to_run(
