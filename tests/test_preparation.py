@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import models.pretrained
 from orchestrator.encoder_outputs import EncoderOutputs
 from orchestrator.errors import ProtocolError
-from orchestrator.features import PackedFrames
-from orchestrator.preparation import Build, device_of, plan_folds, prepare
+from orchestrator.features import PackedFrames, pack_handle
+from orchestrator.preparation import Build, Prepared, device_of, plan_folds, prepare
 from orchestrator.protocols import make_folds
 from orchestrator.store import Store
-from tests.training.tiny import EXPERIMENT, PRETRAINED, Encoder, experiment, recipe_of
+from orchestrator.training.teacher import teacher_inputs
+from tests.training.tiny import (
+    EXPERIMENT,
+    PRETRAINED,
+    Encoder,
+    Home,
+    experiment,
+    fold_of,
+    recipe_of,
+)
 
 SMALL = {"kind": "synthetic", "sessions": 3, "utterances_per_emotion": 1}
 TWO = [{**SMALL, "name": "one"}, {**SMALL, "name": "two", "seed": 1}]
@@ -152,3 +163,26 @@ def test_a_fold_that_is_not_there_is_named_with_those_that_are(store: Store) -> 
 def test_the_recipe_of_the_tests_is_valid() -> None:
     assert experiment().recipe.needs_teacher
     assert EXPERIMENT["name"] == experiment().name
+
+
+def test_a_row_that_is_added_leaves_the_keys_that_it_does_not_touch(tmp_path: Path) -> None:
+    home = Home.build(tmp_path / "home")
+    wanted, before = experiment(), home.prepared
+    twin = before.corpus.table.iloc[0].to_dict()
+    row = {**twin, "id": "s1m-900", "path": "synthetic:s1m-900", "content": "f" * 32}
+    table = pd.concat([before.corpus.table, pd.DataFrame([row])], ignore_index=True)
+    corpus = dataclasses.replace(before.corpus, table=table)
+    store = Store(tmp_path / "home")
+    frames = pack_handle(corpus, wanted.features, store=store)
+    after = Prepared(corpus=corpus, frames=frames, encoder=None, parts=(corpus,))
+
+    # one shard of features is made anew, and what was fitted to others' does not notice
+    assert twin["speaker"] == "s1m"
+    assert len(set(frames.keys) - set(before.frames.keys)) == 1
+    assert frames.identity == before.frames.identity
+    for speaker, same in (("s1m", True), ("s2m", False)):
+        old, new = (fold_of(wanted, one, f"speaker={speaker}") for one in (before, after))
+        keys = [teacher_inputs(fold.task, fold.task.train) for fold in (old, new)]
+        # the fold that tests the row trains as it did; in another it is trained or validated on
+        assert (keys[0] == keys[1]) is same
+        assert ("s1m-900" in new.fold.test) is same
