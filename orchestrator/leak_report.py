@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import pandas as pd
+
+from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.corpus import Acceptable, CorpusSection
 from orchestrator.experiment.protocol import ProtocolSection
 from orchestrator.preparation import joint_corpora, load_corpora
 from orchestrator.protocols.fold import Rows
 from orchestrator.protocols.leaks import Leak, corpus_leaks, fold_leaks
-from orchestrator.protocols.making import deal_folds
+from orchestrator.protocols.making import deal_folds, make_folds
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class LeakReport:
         folds: of each seed.
         utterances: that folds were dealt from.
         set_aside: utterances that cannot be used, and are in no fold.
+        dropped: fewest and most utterances of a fold that ``text_disjoint`` leaves in no role.
+        refused: why an experiment refuses these folds, for another reason than what they share; ""
+            if it does not.
         leaks: what is shared; those of the corpus as a whole first.
     """
 
@@ -39,6 +45,8 @@ class LeakReport:
     folds: int
     utterances: int
     set_aside: int
+    dropped: tuple[int, int]
+    refused: str
     leaks: tuple[Leak, ...]
 
     @property
@@ -72,21 +80,27 @@ def find_leaks(
         update={"corpora": tuple(_lenient(section) for section in experiment.corpora)}
     )
     corpora = load_corpora(lenient, memory=memory, progress=progress)
-    asked: list[tuple[str, ProtocolSection, tuple[int, ...]]] = [
-        ("protocol", experiment.protocol, experiment.evaluate.seeds)
-    ]
-    if experiment.search is not None and experiment.search.protocol is not None:
-        asked.append(("search.protocol", experiment.search.protocol, experiment.search.seeds))
+    seeds = experiment.evaluate.seeds
+    asked: list[tuple[str, ProtocolSection, tuple[int, ...]]] = []
+    if experiment.search is not None:
+        if experiment.search.protocol is None:
+            seeds = tuple(sorted({*seeds, *experiment.search.seeds}))
+        else:
+            asked = [("search.protocol", experiment.search.protocol, experiment.search.seeds)]
+    asked.insert(0, ("protocol", experiment.protocol, seeds))
     reports = []
-    for corpus in joint_corpora(experiment, corpora):
+    for corpus in joint_corpora(lenient, corpora):
         for key, protocol, seeds in asked:
             leaks = corpus_leaks(corpus.table, protocol)
-            folds = 0
+            folds, refused = 0, ""
+            dropped: set[int] = set()
             for seed in seeds:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     dealt = deal_folds(Rows.of(corpus.table), protocol, seed=seed)
+                    refused = refused or _refusal(corpus.table, protocol, seed=seed)
                 folds = len(dealt)
+                dropped |= {len(fold.dropped) for fold in dealt}
                 leaks += fold_leaks(dealt, corpus.table, protocol, seed=seed)
             reports.append(
                 LeakReport(
@@ -97,10 +111,20 @@ def find_leaks(
                     folds=folds,
                     utterances=len(corpus.table),
                     set_aside=len(corpus.set_aside),
+                    dropped=(min(dropped, default=0), max(dropped, default=0)),
+                    refused="" if any(leak.broken for leak in leaks) else refused,
                     leaks=tuple(leaks),
                 )
             )
     return tuple(reports)
+
+
+def _refusal(table: pd.DataFrame, protocol: ProtocolSection, *, seed: int) -> str:
+    try:
+        make_folds(table, protocol, seed=seed)
+    except ProtocolError as error:
+        return str(error)
+    return ""
 
 
 def _lenient(section: CorpusSection) -> CorpusSection:

@@ -154,15 +154,17 @@ class LogMel:
 
         # Nothing is differentiated, and keeping account of it costs time.
         with torch.inference_mode():
-            out = torch.empty(count, self._bins)
+            # A single row would take another way through the product, to other last bits.
+            rows = max(2, count)
+            out = torch.empty(rows, self._bins)
             # Power is the sum of both parts' squares; the projection sums anyway, so it does that
             # too. (Into given memory, torch would transform elsewhere first and then copy.)
-            spectrum = torch.fft.rfft(self._padded[:count])
-            parts = torch.view_as_real(spectrum).view(count, -1).square_()
+            spectrum = torch.fft.rfft(self._padded[:rows])
+            parts = torch.view_as_real(spectrum).view(rows, -1).square_()
             for bins, frequencies, weights in self._bands:
                 torch.mm(parts[:, frequencies], weights, out=out[:, bins])
             out.clamp_(min=LOG_FLOOR).log_()
-        found: Frames = out.numpy()
+        found: Frames = out.numpy()[:count]
         return found
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +98,7 @@ class ArrayWriter:
         # The disk takes what was written while more is computed, so that nobody waits for it all
         # when the file is sealed.
         self._disk = ThreadPoolExecutor(max_workers=1)
+        self._syncs: list[Future[None]] = []
         self._header()
 
     def append(self, items: NDArray[Any]) -> int:
@@ -110,7 +111,7 @@ class ArrayWriter:
         self._unsynced += items.nbytes
         if self._unsynced >= _SYNCED_BYTES:
             self._file.flush()
-            self._disk.submit(os.fsync, self._file.fileno())
+            self._syncs.append(self._disk.submit(os.fsync, self._file.fileno()))
             self._unsynced = 0
         return self._count
 
@@ -137,6 +138,9 @@ class ArrayWriter:
             self._header()
         self._disk.shutdown()
         self._file.close()
+        if kind is None:
+            for sync in self._syncs:
+                sync.result()
 
 
 def write_index(folder: Path, ids: list[str], offsets: list[int]) -> None:

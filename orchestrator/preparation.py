@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.corpora import Corpus, load_corpus
-from orchestrator.corpora.joint import joined, prefix, with_common_labels
+from orchestrator.corpora.joint import joined, prefix, settled, with_common_labels
 from orchestrator.encoder_outputs import EncoderHandle, encoder_handle, encoder_shards
 from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.experiment import Experiment
@@ -129,9 +129,14 @@ def load_corpora(
 
 
 def joint_corpora(experiment: Experiment, corpora: Sequence[Corpus]) -> tuple[Corpus, ...]:
-    """What folds are dealt from: one joint corpus under ``cross-corpus``, else each by itself."""
-    crossing = isinstance(experiment.protocol, CrossCorpus)
-    return (joined(corpora),) if crossing else tuple(corpora)
+    """What folds are dealt from: one joint corpus under ``cross-corpus``, else each by itself.
+
+    Raises:
+        CorpusError: corpora that are joined share sounds.
+    """
+    if not isinstance(experiment.protocol, CrossCorpus):
+        return tuple(corpora)
+    return (settled(joined(corpora), experiment.corpora),)
 
 
 def _prepared(

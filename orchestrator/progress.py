@@ -77,6 +77,13 @@ class Progress:
         self._phase_began = time.monotonic()
         self._show(force=True)
 
+    def hearing(self, done: int, total: int) -> None:
+        """So many files of a corpus have been listened to."""
+        self.phase = f"reading corpora: {done} of {total} files heard"
+        # Most corpora are heard in a moment, of which there is nothing to tell.
+        if time.monotonic() - self._began >= LINE_SECONDS:
+            self._show(force=False)
+
     def fold_run(self, *, reused: bool) -> None:
         """One more fold run (or shard) is done."""
         if reused:

@@ -48,7 +48,8 @@ def corpora_check(
         Path | None, typer.Option(help="Draw class balance and durations into this file (PNG).")
     ] = None,
     table: Annotated[
-        Path | None, typer.Option(help="Write the utterances that can be used, as CSV.")
+        Path | None,
+        typer.Option(help="Write the utterances that can be used, as CSV or Parquet."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,21 +59,21 @@ def corpora_check(
 
     Example: `understudy corpora check emodb /data/emodb --plot emodb.png`
     """
-    from orchestrator.corpora import corpus_section, prepare, report_on
-    from orchestrator.corpora.portrait import draw, write_table
+    from orchestrator.corpora import checked, corpus_section
+    from orchestrator.corpora.portrait import check_suffixes, draw, write_table
 
     section = corpus_section(kind, root, options or ())
+    check_suffixes(plot=plot, table=table)
     with examining(title=section.title) as progress:
-        prepared = prepare(section, progress=progress)
-    found = report_on(section, prepared)
+        found, corpus = checked(section, progress=progress)
     console = console_for(as_json=as_json)
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
         show_corpus(console, found)
     for file, write in ((plot, draw), (table, write_table)):
-        if file is not None and prepared.corpus is not None:
-            console.print(f"wrote {write(prepared.corpus, file)}", markup=False)
+        if file is not None and corpus is not None:
+            console.print(f"wrote {write(corpus, file)}", markup=False)
         elif file is not None:
             console.print(f"Nothing can be used, so {file} is not written.", markup=False)
     if not found.usable:
@@ -85,7 +86,8 @@ def corpora_leaks(
 ) -> None:
     """Deal an experiment's folds and say what their roles share: speakers, texts, sounds.
 
-    Ends with 1 if they share what the protocol promises to keep apart.
+    Ends with 1 if they share what the protocol promises to keep apart, with 2 if an experiment
+    refuses the folds for another reason.
 
     Example: `understudy corpora leaks experiments/demo.yaml`
     """
@@ -102,6 +104,8 @@ def corpora_leaks(
             show_leaks(console_for(as_json=False), report)
     if any(report.broken for report in reports):
         raise typer.Exit(1)
+    if any(report.refused for report in reports):
+        raise typer.Exit(2)
 
 
 @corpora_app.command("fetch")

@@ -111,8 +111,6 @@ def _show_documented(console: Console, found: Any) -> None:
     for what in sorted(long):
         numbers = [row.ok for row in found.documented if row.what == what]
         console.print(f"{what}: {sum(numbers)} of {len(numbers)} numbers are as documented")
-    for line in found.differences:
-        console.print(f"differs: {line}", style="yellow", markup=False)
 
 
 def _show_crossed(console: Console, found: Any) -> None:
@@ -136,9 +134,10 @@ def _show_faults(console: Console, found: Any) -> None:
     fates = {
         "the utterance is refused" if refused else "the utterance is set aside": found.set_aside,
         "used all the same": found.accepted,
+        "not used here": found.unused,
     }
     for fate, faults in fates.items():
-        style = "yellow" if faults is found.accepted else "red"
+        style = "red" if faults is found.set_aside else "yellow"
         for kind, number in faults.counts.items():
             console.print(f"problem: {number} {kind} ({fate})", style=style, markup=False)
             named = [one for one in faults.found if one.kind == kind]
@@ -174,35 +173,45 @@ def examining(*, title: str) -> Iterator[Callable[[int, int], None] | None]:
 def show_leaks(console: Console, report: LeakReport) -> None:
     """What the roles of one corpus's folds share, by kind."""
     console.print(f"{report.corpus}, {report.protocol}: {report.kind}", style="bold", markup=False)
+    folds = f"{report.folds} fold{'' if report.folds == 1 else 's'}"
     console.print(
-        f"{report.utterances} utterances in {report.folds} folds, "
-        f"seeds {', '.join(map(str, report.seeds))}"
-        + (f"; {report.set_aside} more cannot be used" if report.set_aside else ""),
+        f"{report.utterances} utterances in {folds}, "
+        f"seed{'' if len(report.seeds) == 1 else 's'} {', '.join(map(str, report.seeds))}",
         highlight=False,
     )
+    if report.set_aside:
+        console.print(
+            f"{report.set_aside} more cannot be used, and are in no fold; understudy corpora check "
+            "names them",
+            highlight=False,
+        )
+    if report.dropped[1]:
+        few, many = report.dropped
+        console.print(f"text_disjoint leaves {few} to {many} utterances a fold in no role")
     if not report.leaks:
         console.print("nothing is shared", style="green")
-        return
     kinds: dict[tuple[str, tuple[str, ...], bool, bool], list[Leak]] = {}
-    for leak in report.leaks:
+    for leak in sorted(report.leaks, key=lambda leak: not leak.broken):
         kinds.setdefault((leak.what, leak.where, bool(leak.fold), leak.broken), []).append(leak)
-    table = Table("what", "shared by", "folds", "values", "for instance", "promised apart")
-    for column in table.columns[2:4]:
-        column.justify = "right"
     for (what, where, of_fold, broken), leaks in kinds.items():
-        folds = str(len({leak.fold for leak in leaks})) if of_fold else "whole corpus"
         values = {value for leak in leaks for value in leak.values}
-        named = ", ".join(leaks[0].utterances[:_NAMED])
-        table.add_row(
-            what,
-            escape(" and ".join(where) if of_fold else f"several values of {where[0]}"),
-            folds,
-            str(len(values)),
-            escape(named),
-            "yes: BROKEN" if broken else "no",
+        if of_fold:
+            count = len({leak.fold for leak in leaks})
+            place = f"{where[0]} and {where[1]} share {len(values)}, in {count} of {folds}"
+        else:
+            place = f"the corpus has {len(values)} with more than one {where[0]}"
+        first = leaks[0]
+        instance = f"{first.fold}: {' = '.join(first.instance)}".removeprefix(": ")
+        console.print(
+            f"{'BROKEN: ' if broken else ''}{what}: {place}, such as {instance}",
             style="red" if broken else None,
+            markup=False,
+            highlight=False,
         )
-    console.print(table)
+    if report.refused:
+        console.print(f"An experiment refuses this: {report.refused}", style="red", markup=False)
+    elif report.broken:
+        console.print("The protocol promises that these are apart.", style="red")
 
 
 class FetchProgress:

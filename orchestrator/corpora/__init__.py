@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.corpora.check import CorpusReport, check_corpus, descriptions, report_on
+from orchestrator.corpora.check import (
+    CorpusReport,
+    check_corpus,
+    checked,
+    descriptions,
+)
 from orchestrator.corpora.loading import Prepared, load_corpus, prepare
 from orchestrator.corpora.options import corpus_section
 from orchestrator.corpora.table import COLUMNS, Corpus
@@ -13,9 +18,9 @@ __all__ = [
     "CorpusReport",
     "Prepared",
     "check_corpus",
+    "checked",
     "corpus_section",
     "descriptions",
     "load_corpus",
     "prepare",
-    "report_on",
 ]

@@ -39,7 +39,7 @@ OFFSET_SHARE: Final = 0.1
 """DC offset: the mean is also this share of the root mean square, so it is not the speech's own
 imbalance, which stays below 0.05 in EmoDB."""
 
-CHECKS_VERSION: Final = 2
+CHECKS_VERSION: Final = 3
 """Raised whenever ``examine`` may find something else in the same file; see ``heard``."""
 
 _SUMMED: Final = 1 << 15
@@ -87,7 +87,10 @@ class FileSource:
                     raise AudioError(f"{path} is empty (0 bytes)", kind="zero-length")
                 # Longer files (an hour of speech) are left to the decoder, which reads in blocks.
                 head = stream.read(size if size <= _READ_WHOLE else _HEADER)
-            layout = layout_of(head) if is_riff(head) else None
+                layout = layout_of(head) if is_riff(head) else None
+                if layout is None and is_riff(head) and size > len(head):
+                    # Pictures and the like may stand before the samples.
+                    layout = layout_of(head + stream.read(_READ_WHOLE))
             if layout is not None:
                 layout = replace(layout, present=size - layout.start)
                 _refuse_cut(layout, path=path)
@@ -170,8 +173,8 @@ class Heard:
     Attributes:
         duration: seconds.
         content: 32 hex digits over samples and rate, so the same sound has the same content
-            whatever its file is called. Of one channel of 16-bit numbers these are hashed, of all
-            else the fractions of full scale.
+            whatever its file is called or coded in: audio that 16-bit numbers hold exactly is
+            hashed as these, all else as fractions of full scale.
         problems: what is wrong with audio that can be decoded: ``silent``, ``clipped``,
             ``dc-offset``.
     """
@@ -211,6 +214,7 @@ def examine(path: str, *, source: AudioSource) -> Heard | Problem:
     if not np.isfinite([lowest, highest]).all():
         return Problem(kind="not-finite", text=f"{path} holds samples that are not finite numbers")
     found = _sound(audio, lowest=lowest, highest=highest)
+    audio = _exact(audio)
     digest = hashlib.sha256(f"{rate}:".encode())
     digest.update(np.ascontiguousarray(audio, dtype=audio.dtype.newbyteorder("<")).data)
     return Heard(
@@ -256,6 +260,16 @@ def _mean(audio: Samples) -> float:
     sums = audio[:whole].reshape(-1, _SUMMED).sum(axis=1, dtype=np.int32)
     total = int(sums.sum(dtype=np.int64)) + int(audio[whole:].sum(dtype=np.int64))
     return total / len(audio) / 32768
+
+
+def _exact(audio: Samples) -> Samples:
+    """Fractions as 16-bit numbers, where these hold them exactly."""
+    if audio.dtype == np.int16:
+        return audio
+    scaled = audio * np.float32(32768)
+    if scaled.min() < -32768 or scaled.max() > 32767 or not np.array_equal(scaled, np.rint(scaled)):
+        return audio
+    return scaled.astype(np.int16)
 
 
 def _clipped_share(audio: NDArray[np.float32]) -> float:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from orchestrator.corpora.audio import Progress
 from orchestrator.corpora.documented import Comparison, compared, difference
+from orchestrator.corpora.heard import examine_remembered
 from orchestrator.corpora.layouts.kinds import KINDS, list_corpus
 from orchestrator.corpora.listing import Listing, Problem
 from orchestrator.corpora.loading import Prepared, prepare
+from orchestrator.corpora.table import Corpus
 from orchestrator.experiment.corpus import CorpusBase, CorpusSection
 
 
@@ -47,6 +49,7 @@ class CorpusReport:
         not_used: utterances left out by labels or a subset, by emotion or reason.
         set_aside: those that cannot be used, and why.
         accepted: what is wrong with those that are used all the same.
+        unused: what is wrong with those that labels or a subset leave out; it does no harm here.
         seconds: total duration.
         durations: ``min``, ``median`` and ``max`` in seconds; empty if nothing is used.
         speakers, sessions, splits, emotions, genders: utterances by each, sorted; empty where the
@@ -72,6 +75,7 @@ class CorpusReport:
     not_used: dict[str, int]
     set_aside: Faults
     accepted: Faults
+    unused: Faults
     seconds: float
     durations: dict[str, float]
     speakers: dict[str, int]
@@ -103,14 +107,48 @@ def check_corpus(
     Raises:
         CorpusError: the layout, a map or a label is wrong, so that there is nothing to count.
     """
-    return report_on(section, prepare(section, memory=memory, progress=progress))
+    return checked(section, memory=memory, progress=progress)[0]
 
 
-def report_on(section: CorpusSection, prepared: Prepared) -> CorpusReport:
-    """The report on a corpus that :func:`~orchestrator.corpora.loading.prepare` has read."""
+def checked(
+    section: CorpusSection, *, memory: Path | None = None, progress: Progress | None = None
+) -> tuple[CorpusReport, Corpus | None]:
+    """As :func:`check_corpus`, with the corpus itself, if anything of it can be used.
+
+    What labels or a subset leave out is listened to as well, for a whole picture.
+    """
+    prepared = prepare(section, memory=memory, progress=progress)
+    whole = _whole(section, prepared)
+    unused = _unused(prepared, whole, memory=memory, progress=progress)
+    return _report(section, prepared, whole=whole, unused=unused), prepared.corpus
+
+
+def _unused(
+    prepared: Prepared, listing: Listing, *, memory: Path | None, progress: Progress | None
+) -> tuple[Problem, ...]:
+    """What is wrong with the audio that the section leaves out."""
+    known = {problem.id for problem in prepared.problems}
+    if prepared.corpus is not None:
+        known |= set(prepared.corpus.table["id"])
+    rest = listing.table[~listing.table["id"].isin(known)]
+    if "content" in rest or not len(rest):
+        return ()
+    found: list[Problem] = []
+    heard = examine_remembered(
+        rest["path"].tolist(), source=listing.source, memory=memory, progress=progress
+    )
+    for id_, one in zip(rest["id"].tolist(), heard, strict=True):
+        problems = (one,) if isinstance(one, Problem) else one.problems
+        found += [replace(problem, id=id_) for problem in problems]
+    return tuple(found)
+
+
+def _report(
+    section: CorpusSection, prepared: Prepared, *, whole: Listing, unused: Sequence[Problem]
+) -> CorpusReport:
     corpus, about = prepared.corpus, KINDS[section.kind].about
     table = pd.DataFrame() if corpus is None else corpus.table
-    rows = () if about.documented is None else compared(_whole(section, prepared), about.documented)
+    rows = () if about.documented is None else compared(whole, about.documented)
     refused = section.problems == "refuse" and bool(prepared.problems)
     return CorpusReport(
         name=section.title,
@@ -125,6 +163,7 @@ def report_on(section: CorpusSection, prepared: Prepared) -> CorpusReport:
         accepted=_faults(
             prepared.accepted, utterances=len({problem.id for problem in prepared.accepted})
         ),
+        unused=_faults(unused, utterances=len({problem.id for problem in unused})),
         seconds=0.0 if corpus is None else float(table["duration"].sum()),
         durations=_durations(table),
         speakers=_counts(table, "speaker"),

@@ -92,13 +92,14 @@ def wrong_length(table: pd.DataFrame) -> list[Problem]:
 def duplicates(table: pd.DataFrame) -> tuple[list[Problem], list[str]]:
     """``duplicate``: the same audio where it does harm; and a remark on where it does not.
 
-    Under two speakers one copy at least is wrong, and nothing says which: all are named. In two
+    Under two speakers or emotions one copy at least is wrong, and nothing says which: all are
+    named. In two
     official splits the copies outside of ``test`` are named, or outside of ``validation`` if none
     is in ``test``. Copies of one speaker in one split leave every fold as it should be.
 
     Args:
-        table: with ``id``, ``path``, ``speaker``, ``split`` and ``content``, of audio that is not
-            silent: silence is nobody's.
+        table: with ``id``, ``path``, ``speaker``, ``emotion``, ``split`` and ``content``, of audio
+            that is not silent: silence is nobody's.
 
     Returns:
         The problems, and at most one remark.
@@ -110,6 +111,8 @@ def duplicates(table: pd.DataFrame) -> tuple[list[Problem], list[str]]:
         splits = [split for split in SPLITS if (copies["split"] == split).any()]
         if copies["speaker"].nunique() > 1:
             problems += _named(copies, copies, by="speaker")
+        elif copies["emotion"].nunique() > 1:
+            problems += _named(copies, copies, by="emotion")
         elif len(splits) > 1:
             # SPLITS ends with the role that is measured on: its copy is the one to keep.
             kept = copies["split"] == splits[-1]
@@ -122,7 +125,11 @@ def duplicates(table: pd.DataFrame) -> tuple[list[Problem], list[str]]:
 
 def _named(wrong: pd.DataFrame, copies: pd.DataFrame, *, by: str) -> list[Problem]:
     """One problem for each of ``wrong``, naming the ``copies`` that differ in the column ``by``."""
-    where = {"speaker": "under another speaker", "split": "in another official split"}[by]
+    where = {
+        "speaker": "under another speaker",
+        "emotion": "under another emotion",
+        "split": "in another official split",
+    }[by]
     problems = []
     for _, row in wrong.iterrows():
         others = copies[copies[by] != row[by]]

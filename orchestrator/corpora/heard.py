@@ -156,15 +156,17 @@ def _lines(known: Mapping[str, tuple[_State, Heard | Problem]]) -> Iterator[str]
 
 def _save(file: Path, known: _Known) -> None:
     """Write the memory whole or not at all."""
+    partial = ""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=file.parent, prefix=f".{FILE}.", delete=False
         ) as stream:
+            partial = stream.name
             stream.writelines(f"{line}\n" for line in _lines(known))
+        os.replace(partial, file)
     except OSError:
-        return
-    try:
-        os.replace(stream.name, file)
-    except OSError:
-        os.unlink(stream.name)
+        # It is a memory only: without it the files are heard again.
+        if partial:
+            with suppress(OSError):
+                os.unlink(partial)

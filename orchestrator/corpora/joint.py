@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.corpora.habits import duplicates
 from orchestrator.corpora.listing import AudioSource, Problem
 from orchestrator.corpora.table import Corpus
 from orchestrator.errors import CorpusError
+from orchestrator.experiment.corpus import CorpusSection
+
+_NAMED = 3
 
 _OWN = ("id", "speaker", "session", "dialogue")
 """Columns whose values mean something within their own corpus only."""
@@ -61,6 +66,7 @@ def _with_emotions(corpus: Corpus, common: set[str]) -> Corpus:
         corpus,
         table=table.assign(votes=pd.Series(votes, index=table.index, dtype="str")),
         not_used=dict(sorted(not_used.items())),
+        accepted=tuple(one for one in corpus.accepted if one.id in set(table["id"])),
     )
 
 
@@ -126,8 +132,39 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
             for old, new in (corpus.labels or {}).items()
             if old != new
         },
+        place=os.pathsep.join(corpus.place for corpus in corpora),
         said=tuple(f"{corpus.name}: {part}" for corpus in corpora for part in corpus.said),
         source=JointSource(tuple(corpus.source for corpus in corpora)),
+    )
+
+
+def settled(joint: Corpus, sections: Sequence[CorpusSection]) -> Corpus:
+    """A joint corpus whose corpora share no sound, as their sections want it.
+
+    A sound in two corpora would be trained on and tested. Where every section sets problems aside,
+    all its copies are; where every section accepts duplicates, they stay, and are counted.
+
+    Raises:
+        CorpusError: otherwise, naming the first few copies.
+    """
+    table = joint.table
+    silent = {problem.id for problem in joint.accepted if problem.kind == "silent"}
+    heard = table[~table["id"].isin(silent)]
+    crossing = heard.groupby("content")["corpus"].transform("nunique") > 1
+    found, _ = duplicates(heard[crossing])
+    if not found:
+        return joint
+    if all("duplicate" in section.accept for section in sections):
+        return dataclasses.replace(joint, accepted=(*joint.accepted, *found))
+    if all(section.problems == "set-aside" for section in sections):
+        left = table[~table["id"].isin({problem.id for problem in found})]
+        return dataclasses.replace(joint, table=left, set_aside=(*joint.set_aside, *found))
+    named = "; ".join(problem.text for problem in found[:_NAMED])
+    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    raise CorpusError(
+        f"corpora {joint.name}: {len(found)} utterances are heard in more than one of them: "
+        f"{named}{more}. Take one of the copies away, or set problems: set-aside for all these "
+        "corpora to go on without them"
     )
 
 

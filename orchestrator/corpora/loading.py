@@ -14,6 +14,7 @@ import pandas as pd
 from orchestrator.corpora.audio import Heard, Progress
 from orchestrator.corpora.habits import duplicates, far_off, wrong_length
 from orchestrator.corpora.heard import examine_remembered
+from orchestrator.corpora.layouts.folders import is_gone
 from orchestrator.corpora.layouts.kinds import KINDS, list_corpus
 from orchestrator.corpora.listing import OPTIONAL, Listing, Problem
 from orchestrator.corpora.mapping import complete, labelled, labels_of, mapped
@@ -81,6 +82,12 @@ def load_corpus(
             f"corpus {section.title!r} ({prepared.listing.place}): "
             + refusal(prepared, accept=section.accept)
         )
+    if len(prepared.corpus.emotions) < 2:
+        raise CorpusError(
+            f"corpus {section.title!r} ({prepared.listing.place}): there is one emotion only, "
+            f"{prepared.corpus.emotions[0]!r}, so there is nothing to tell apart; name more in "
+            "labels"
+        )
     return prepared.corpus
 
 
@@ -97,8 +104,9 @@ def prepare(
     """
     listing = _listed(section)
     table = mapped(listing, section=section)
-    table, fatal = complete(table, place=listing.place)
+    # What is not learned need not be complete.
     table, not_used = labelled(table, listing=listing, section=section)
+    table, fatal = complete(table, place=listing.place)
     table, unheard, found, remarks = _heard(
         table, listing=listing, memory=memory, progress=progress
     )
@@ -128,6 +136,7 @@ def prepare(
             accepted=tuple(one for one in found if one.id not in aside),
             labels=labels_of(listing, section=section),
             said=listing.said,
+            place=listing.place,
             source=listing.source,
         )
     prepared = Prepared(
@@ -185,7 +194,7 @@ def _listed(section: CorpusSection) -> Listing:
         listing = list_corpus(section)
     except CorpusError as error:
         root = getattr(section, "root", None)
-        if section.kind == "table" or root is None or Path(root).expanduser().exists():
+        if section.kind == "table" or root is None or not is_gone(Path(root).expanduser()):
             raise
         obtain = KINDS[section.kind].about.obtain
         raise CorpusError(f"{error}. How to obtain the corpus: {obtain}") from error

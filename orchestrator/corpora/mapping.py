@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -74,6 +74,23 @@ def complete(table: pd.DataFrame, *, place: str) -> tuple[pd.DataFrame, list[Pro
 
 
 def labels_of(listing: Listing, *, section: CorpusSection) -> Mapping[str, str] | None:
+    """The map from the corpus's own emotions to those learned; None: all, under their own names.
+
+    Where ``columns`` makes emotions from the corpus's own, its map comes before ``labels``. Of
+    emotions made from another column, this is ``labels`` alone.
+    """
+    labels = _labels(listing, section=section)
+    made = section.columns.get("emotion")
+    if made is None or made.source != "emotion":
+        return labels
+    return {
+        own: new if labels is None else labels[new]
+        for own, new in made.map.items()
+        if new and (labels is None or new in labels)
+    }
+
+
+def _labels(listing: Listing, *, section: CorpusSection) -> Mapping[str, str] | None:
     """The map from the emotions of the table to those learned: the section's, or its label set.
 
     A label set speaks of the corpus's own emotions; where ``columns`` makes others, it does not
@@ -89,37 +106,45 @@ def labelled(
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The utterances whose emotion is learned, by its new name, and the count of the others.
 
+    Utterances without an emotion stay, for :func:`complete` to name.
+
     Raises:
         CorpusError: ``labels`` names an emotion that the corpus does not have.
     """
-    if not len(table):
+    occurring = set(table["emotion"]) - {""}
+    if not occurring:
         return table, {}
-    labels = labels_of(listing, section=section)
+    labels = _labels(listing, section=section)
     made = section.columns.get("emotion")
     emotions = None if made is not None else listing.emotions
-    known = sorted(set(table["emotion"])) if emotions is None else list(emotions)
+    known = sorted(occurring) if emotions is None else list(emotions)
     not_used: Counter[str] = Counter()
     if labels is not None:
         for label in labels:
             if label not in known:
                 raise CorpusError(
                     f"corpus {section.title!r}: labels names {label!r}, which is no emotion of "
-                    f"the corpus; {nearest(label, known)}"
+                    f"the corpus; {_hint(label, known)}"
                 )
-        used = table["emotion"].isin(list(labels))
+        used = table["emotion"].isin(["", *labels])
         not_used = Counter(table["emotion"][~used])
         table = table[used]
-        table = table.assign(emotion=table["emotion"].map(labels))
+        table = table.assign(emotion=table["emotion"].map({"": "", **labels}))
         known = sorted(set(labels.values()))
-    # Votes are in the words of the column that the emotions were made from.
-    words = labels
-    if made is not None and made.source == "emotion":
-        words = {
-            own: new if labels is None else labels[new]
-            for own, new in made.map.items()
-            if labels is None or new in labels
-        }
-    return relabelled_votes(table, words=words, learned=known), dict(not_used)
+    # Votes are in the corpus's own words.
+    words = labels_of(listing, section=section)
+    voted = relabelled_votes(table, words=words, learned=known)
+    if made is not None and made.source != "emotion" and not (voted["votes"] != "").any():
+        # Votes for other words than those learned say nothing of the labels.
+        voted = voted.assign(agreement=table["agreement"])
+    return voted, dict(not_used)
+
+
+def _hint(label: str, known: Sequence[str]) -> str:
+    """The nearest emotion, if any is near, and all of them: there are few."""
+    close = nearest(label, known)
+    every = f"known: {', '.join(sorted(known))}"
+    return every if close.startswith("known") else f"{close} {every}"
 
 
 def _counted(values: Counter[str]) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".png", ".svg", ".pdf")
 """What a picture can be written as."""
+TABLE_SUFFIXES: Final = (".csv", ".parquet")
+"""What a table can be written as."""
 
 # Distinct also to the colour-blind, and in print.
 _COLOURS: Final = ("#33638d", "#e08e45", "#3c9d8c", "#9a9a9a")
@@ -25,6 +27,20 @@ _INK, _FAINT = "#333333", "#dddddd"
 _BINS: Final = 40
 _WIDE: Final = 12.0
 """From this ratio of the longest utterance to the median, durations stand on a logarithmic axis."""
+
+
+def check_suffixes(*, plot: str | Path | None = None, table: str | Path | None = None) -> None:
+    """Refuse files that cannot be written as they are called, before a corpus is listened to.
+
+    Raises:
+        CorpusError: naming the file and the suffixes there are.
+    """
+    for what, path, known in (("plot", plot, SUFFIXES), ("table", table, TABLE_SUFFIXES)):
+        if path is not None and Path(path).suffix.lower() not in known:
+            raise CorpusError(
+                f"the {what} {str(path)!r} ends in {Path(path).suffix!r}; give one of "
+                f"{', '.join(known)}"
+            )
 
 
 def draw(corpus: Corpus, path: str | Path) -> Path:
@@ -42,11 +58,8 @@ def draw(corpus: Corpus, path: str | Path) -> Path:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    check_suffixes(plot=path)
     file = Path(path)
-    if file.suffix.lower() not in SUFFIXES:
-        raise CorpusError(
-            f"the plot {str(path)!r} ends in {file.suffix!r}; give one of {', '.join(SUFFIXES)}"
-        )
     table = corpus.table
     height = max(3.4, 0.42 * len(corpus.emotions) + 1.7)
     # A figure of our own, not pyplot's: no global state, and no display is asked for.
@@ -76,18 +89,22 @@ def draw(corpus: Corpus, path: str | Path) -> Path:
 
 
 def write_table(corpus: Corpus, path: str | Path) -> Path:
-    """Write the table of a corpus as CSV; the kind ``table`` can read it back.
+    """Write the table of a corpus as CSV or Parquet; the kind ``table`` reads either.
 
     Returns:
         The file; its folder is made if missing.
 
     Raises:
-        CorpusError: the file cannot be written.
+        CorpusError: the suffix is another one, or the file cannot be written.
     """
+    check_suffixes(table=path)
     file = Path(path)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        corpus.table.to_csv(file, index=False)
+        if file.suffix.lower() == ".csv":
+            corpus.table.to_csv(file, index=False)
+        else:
+            corpus.table.to_parquet(file, index=False)
     except OSError as error:
         raise CorpusError(
             f"the table {file} cannot be written ({error.strerror}); name another place"

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PCM: Final = 1
-_UNKNOWN_SIZE: Final = 0xFFFFFFFF
+# What writers to a pipe, which cannot know the length, leave in its place: all bits set, the
+# largest signed number, or (SoX) that rounded down to whole blocks.
+_UNKNOWN_SIZES: Final = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000)
 # What full scale is divided by to reach 1; a power of two, so that nothing is rounded.
 _SCALE: Final = np.float32(1 / 32768)
 
@@ -58,8 +60,7 @@ def layout_of(data: bytes | memoryview) -> Layout | None:
             if (coding, bits, block) == (_PCM, 16, 2 * channels) and channels and rate:
                 plain = (channels, rate)
         elif name == b"data":
-            # Writers to a pipe cannot know the length and leave this mark.
-            promised = None if length == _UNKNOWN_SIZE else length
+            promised = None if length in _UNKNOWN_SIZES else length
             return Layout(body, promised, len(data) - body, plain)
         # Chunks are padded to even lengths.
         position = body + length + length % 2

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 import orchestrator
-from models.macs import multiply_accumulates
 from orchestrator.canonical import digest
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError, UnderstudyError
-from orchestrator.evaluation.metrics import METRICS, score_row, scores, speaker_rows
+from orchestrator.evaluation.metrics import METRICS, scores
 from orchestrator.evaluation.provenance import sources_digest
+from orchestrator.evaluation.result import multiply_accumulates_of, result_of
 from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
-from orchestrator.evaluation.selection import validated_on
-from orchestrator.evaluation.statistics import differences, summarise
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
-from orchestrator.experiment.recipe import VerticalVitTeacher
-from orchestrator.features import PackedFrames
-from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
+from orchestrator.preparation import PlannedFold, Prepared, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.sweep.study import recipe_and_features
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
-from orchestrator.training.networks import build_network
 
 
 class EvaluationError(UnderstudyError):
@@ -77,7 +69,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
     store = Store(experiment.store)
     settings = experiment.evaluate
     with Progress(f"evaluation {experiment.name}", console) as progress:
-        prepared = read_corpora(experiment, store)
+        prepared = read_corpora(experiment, store, progress=progress.hearing)
         planned = plan_folds(
             experiment,
             prepared,
@@ -91,7 +83,11 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
                 f"evaluate.systems {list(settings.systems)}: the recipe has none of them; "
                 "add a teacher and an objective that listens to it, or ask for student-alone"
             )
-        protocols = {entry.corpus.name: entry.describe(experiment.protocol) for entry in prepared}
+        protocols = {
+            entry.corpus.name: entry.describe(experiment.protocol)
+            + _some_folds(settings.folds, entry, planned)
+            for entry in prepared
+        }
         fingerprints = {entry.corpus.name: entry.corpus.fingerprint for entry in prepared}
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
         progress.enter("starting Ray")
@@ -113,13 +109,13 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             # before the fold runs: a submitted job's sources lie in a folder that Ray manages, and
             # are not sure to be there when the last worker has gone
             code = {"version": orchestrator.__version__, "sources": sources_digest()}
-            macs = _macs(experiment, planned, store)
+            macs = multiply_accumulates_of(experiment, planned, store)
             progress.enter("fold runs", fold_runs=len(jobs))
             ended = run_jobs(
                 jobs, store=store, tree=tree, resources=experiment.resources, at_once=at_once
             )
             done = _unsealed(ended, jobs, planned, tree=tree, progress=progress)
-            result = _result(
+            result = result_of(
                 experiment,
                 done,
                 planned,
@@ -139,6 +135,15 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         reused=sum(scored.reused for scored, _ in done),
         pending=pending,
     )
+
+
+def _some_folds(folds: Sequence[str], prepared: Prepared, planned: Sequence[PlannedFold]) -> str:
+    """What the protocol string adds where only some folds are evaluated."""
+    if not folds:
+        return ""
+    own = {entry.fold.name: entry.fold for entry in planned if entry.prepared is prepared}
+    tested = sum(len(fold.test) for fold in own.values())
+    return f" | some folds only: {', '.join(own)} | tested: n={tested}"
 
 
 def _unsealed(
@@ -249,134 +254,6 @@ def _end_runs(tree: RunTree, top: Any, result: dict[str, Any]) -> None:
             {f"{entry['corpus']}/{entry['system']}/{k}": v for k, v in values.items()}, step=0
         )
     top.end("FINISHED")
-
-
-def _result(
-    experiment: Experiment,
-    done: list[tuple[Scored, Unsealed]],
-    planned: list[PlannedFold],
-    protocols: dict[str, str],
-    fingerprints: dict[str, str],
-    *,
-    code: dict[str, str],
-    macs: dict[tuple[str, str], int],
-) -> dict[str, Any]:
-    """Everything a reader needs, in an order that depends on nothing but the inputs."""
-    done = sorted(done, key=lambda pair: tuple(map(str, pair[0].job.place)))
-    emotions = {entry.task.corpus: list(entry.task.emotions) for entry in planned}
-    rows = []
-    together: dict[tuple[str, str, int], list[Unsealed]] = defaultdict(list)
-    for scored, unsealed in done:
-        job = scored.job
-        together[job.task.corpus, job.system, job.task.seed].append(unsealed)
-        rows.append(
-            score_row(
-                unsealed.labels,
-                unsealed.predictions,
-                job.task.classes,
-                corpus=job.task.corpus,
-                system=job.system,
-                fold=job.task.fold,
-                seed=job.task.seed,
-                epoch=scored.epoch,
-                parameters=scored.parameters,
-            )
-        )
-    prepared = {entry.task.corpus: entry.prepared for entry in planned}
-    tested = {
-        name: {i for e in planned if e.task.corpus == name for i in e.fold.test}
-        for name in prepared
-    }
-    units = {name: entry.unit(experiment.protocol) for name, entry in prepared.items()}
-    by_dialogue: dict[str, list[dict[str, object]]] = {
-        name: [] for name, unit in units.items() if unit == "dialogue"
-    }
-    speakers: list[dict[str, object]] = []
-    confusion: dict[str, dict[str, dict[str, Any]]] = {}
-    for (corpus, system, seed), parts in sorted(together.items()):
-        labels = np.concatenate([part.labels for part in parts])
-        predictions = np.concatenate([part.predictions for part in parts])
-        who = [speaker for part in parts for speaker in part.speakers]
-        classes = len(emotions[corpus])
-        speakers += speaker_rows(
-            labels, predictions, who, classes, corpus=corpus, system=system, seed=seed
-        )
-        if units[corpus] == "dialogue":
-            dialogues = [unit for part in parts for unit in part.units]
-            by_dialogue[corpus] += speaker_rows(
-                labels, predictions, dialogues, classes, corpus=corpus, system=system, seed=seed
-            )
-        found = scores(labels, predictions, classes).confusion
-        confusion.setdefault(corpus, {}).setdefault(system, {})[str(seed)] = found.tolist()
-    return {
-        "experiment": experiment.name,
-        "variant": experiment.variant,
-        "selection": experiment.evaluate.selection,
-        "protocols": protocols,
-        "fingerprints": fingerprints,
-        "emotions": emotions,
-        "selected": None if experiment.selected is None else experiment.selected.model_dump(),
-        "code": code,
-        "recipe": recipe_and_features(experiment)["recipe"],
-        "seeds": list(experiment.evaluate.seeds),
-        "rows": rows,
-        "speakers": speakers,
-        "confusion": confusion,
-        "summary": summarise(rows, macs=macs),
-        "units": units,
-        "validated_on": {
-            name: validated_on(experiment, entry, tested[name]) for name, entry in prepared.items()
-        },
-        "differences": _differences(speakers, by_dialogue),
-        "not_used": {name: entry.corpus.not_used for name, entry in prepared.items()},
-        "set_aside": {
-            name: [dataclasses.asdict(problem) for problem in entry.corpus.set_aside]
-            for name, entry in prepared.items()
-        },
-        "accepted": {
-            name: [dataclasses.asdict(problem) for problem in entry.corpus.accepted]
-            for name, entry in prepared.items()
-        },
-        "dropped": {
-            name: {
-                entry.task.fold: len(entry.fold.dropped)
-                for entry in planned
-                if entry.task.corpus == name and entry.task.seed == experiment.evaluate.seeds[0]
-            }
-            for name in prepared
-            if experiment.protocol.text_disjoint
-        },
-    }
-
-
-def _differences(
-    speakers: list[dict[str, object]], by_dialogue: dict[str, list[dict[str, object]]]
-) -> list[dict[str, Any]]:
-    """Per speaker, or per dialogue: of these accuracy only, since one holds few emotions."""
-    found = differences([row for row in speakers if row["corpus"] not in by_dialogue])
-    for rows in by_dialogue.values():
-        found += differences(rows, unit="dialogue", metrics=("accuracy",))
-    return found
-
-
-def _macs(
-    experiment: Experiment, planned: list[PlannedFold], store: Store
-) -> dict[tuple[str, str], int]:
-    """Multiply-accumulates of an utterance of the corpus' mean length; not of frozen encoders."""
-    found: dict[tuple[str, str], int] = {}
-    for entry in {e.task.corpus: e for e in planned}.values():
-        task = entry.task
-        pack = PackedFrames.open(store, task.frames)
-        frames = round(float(np.mean([pack.length(name) for name in pack.ids])))
-        sections = {"student-alone": task.recipe.student, "distilled": task.recipe.student}
-        if isinstance(task.recipe.teacher, VerticalVitTeacher):
-            sections["teacher"] = task.recipe.teacher
-        for system, section in sections.items():
-            network = build_network(section, features=task.features, classes=task.classes)
-            found[task.corpus, system] = multiply_accumulates(
-                network, frames=frames, width=pack.width
-            )
-    return found
 
 
 def _write(store: Store, folder: str, result: dict[str, Any]) -> None:

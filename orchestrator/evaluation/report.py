@@ -31,8 +31,8 @@ SELECTIONS = {
     "were seen as validation, so these figures are optimistic)",
 }
 UNSEEN = (
-    "same-corpus (the best trial of a sweep on this corpus, which validated on none of the tested "
-    "utterances)"
+    "same-corpus (the best trial of a sweep on this corpus, which neither trained nor validated on "
+    "any of the tested utterances)"
 )
 
 
@@ -82,7 +82,7 @@ def provenance(result: Result, corpus: str) -> list[str]:
     variant = result.get("variant")
     name = result["experiment"] + (f" (variant {variant})" if variant else "")
     selection = SELECTIONS.get(result["selection"], result["selection"])
-    if result.get("validated_on", {}).get(corpus) == 0:
+    if result.get("seen_by_sweep", {}).get(corpus) == 0:
         selection = UNSEEN
     return [
         f"experiment: {name}",
@@ -105,9 +105,14 @@ def _left_out(result: Result, corpus: str) -> list[str]:
         named = "; ".join(problem["text"] for problem in aside[:_NAMED])
         more = f"; and {len(aside) - _NAMED} more" if len(aside) > _NAMED else ""
         lines.append(f"set aside: {len(aside)} utterances ({kinds}): {named}{more}")
-    dropped = result.get("dropped", {}).get(corpus)
+    accepted = result.get("accepted", {}).get(corpus, [])
+    if accepted:
+        found = Counter(problem["kind"] for problem in accepted)
+        told = ", ".join(f"{n} {kind}" for kind, n in found.items())
+        lines.append(f"used all the same: {told}")
+    dropped = [entry["utterances"] for entry in result.get("dropped", {}).get(corpus, [])]
     if dropped:
-        few, many = min(dropped.values()), max(dropped.values())
+        few, many = min(dropped), max(dropped)
         lines.append(
             f"text-disjoint: {few if few == many else f'{few} to {many}'} utterances a fold are in "
             "no role, since its test set has their texts, or another fold's their speaker"

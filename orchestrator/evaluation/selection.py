@@ -10,22 +10,25 @@ from orchestrator.preparation import Prepared
 from orchestrator.protocols import make_folds
 
 
-def validated_on(experiment: Experiment, prepared: Prepared, tested: Collection[str]) -> int | None:
-    """How many of the ``tested`` ids are validation in some fold of the experiment's sweep.
+def seen_by_sweep(
+    experiment: Experiment, prepared: Prepared, tested: Collection[str]
+) -> int | None:
+    """How many of the ``tested`` ids some fold of the sweep trained or validated on.
 
-    In leave-one-out protocols that is most of them, with several seeds all: one fold's validation
-    speakers are tested in another. Under ``official`` and a ``cross-corpus`` with fixed parts it is none.
+    In leave-one-out protocols that is all of them: what one fold tests, another trains on. Under
+    ``official`` and a ``cross-corpus`` with fixed parts it is none.
 
     Returns:
-        The count, or None where the recipe was not selected by a sweep.
+        The count, or None where the recipe was not selected by a sweep, or by one on another state
+        of the corpus, of which nobody knows.
     """
-    if experiment.evaluate.selection != "same-corpus" or experiment.search is None:
+    selected, corpus = experiment.selected, prepared.corpus
+    if selected is None or selected.fingerprints.get(corpus.name) != corpus.fingerprint:
         return None
-    protocol = experiment.search.protocol or experiment.protocol
     seen: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for seed in experiment.search.seeds:
-            for fold in make_folds(prepared.corpus.table, protocol, seed=seed):
-                seen |= set(fold.validation)
+        for seed in selected.seeds:
+            for fold in make_folds(corpus.table, selected.protocol, seed=seed):
+                seen.update(fold.train, fold.held, fold.validation)
     return len(seen & set(tested))

@@ -39,6 +39,11 @@ class Selected(Section):
 
     sweep: str
     trial: int
+    protocol: ProtocolSection
+    """Of the sweep, as it was."""
+    seeds: Seeds
+    fingerprints: dict[str, str]
+    """Of the sweep's corpora, by name."""
 
 
 class Evaluate(Section):

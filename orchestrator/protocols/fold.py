@@ -48,6 +48,8 @@ class Rows:
     split: dict[str, str]
     text: dict[str, str]
     corpus: dict[str, str]
+    content: dict[str, str]
+    """Hash of what is heard."""
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Rows:

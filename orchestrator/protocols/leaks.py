@@ -31,6 +31,7 @@ class Leak:
         seed: of the validation choice, or None for a leak of the corpus as a whole.
         values: those shared, sorted.
         utterances: of all places involved, with one of these values, sorted.
+        instance: of the first value, one utterance of each place.
         broken: whether the protocol promises that this does not happen.
     """
 
@@ -40,6 +41,7 @@ class Leak:
     seed: int | None
     values: tuple[str, ...]
     utterances: tuple[str, ...]
+    instance: tuple[str, ...]
     broken: bool
 
 
@@ -78,6 +80,9 @@ def corpus_leaks(table: pd.DataFrame, protocol: ProtocolSection) -> list[Leak]:
                     seed=None,
                     values=tuple(sorted(shared)),
                     utterances=tuple(name for name, one in value.items() if one in shared),
+                    instance=_one_each(
+                        {n: at for n, at in rows.column(column).items() if value[n] == min(shared)}
+                    ),
                     broken=promised,
                 )
             )
@@ -114,10 +119,22 @@ def fold_leaks(
                             seed=seed,
                             values=tuple(sorted(shared)),
                             utterances=tuple(sorted(n for n in both if value[n] in shared)),
+                            instance=tuple(
+                                min(n for n in fold.role(role) if value[n] == min(shared))
+                                for role in (one, other)
+                            ),
                             broken=what == "audio" or what in promised,
                         )
                     )
     return found
+
+
+def _one_each(places: Mapping[str, str]) -> tuple[str, ...]:
+    """The first id of every place."""
+    first: dict[str, str] = {}
+    for name, place in sorted(places.items()):
+        first.setdefault(place, name)
+    return tuple(first.values())
 
 
 def _sound(table: pd.DataFrame) -> dict[str, str]:

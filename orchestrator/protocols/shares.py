@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from orchestrator.canonical import JSON
@@ -85,8 +85,9 @@ def random_tests(rows: Rows, protocol: RandomFolds) -> Mapping[str, list[str]]:
         folds: list[list[str]] = [[] for _ in range(protocol.folds)]
         for emotion, ids in _by_emotion(rows, rows.emotion).items():
             salt: list[JSON] = ["utterance", emotion, *([repeat] if repeat > 1 else [])]
-            for name, place in deal(ids, protocol.folds, salt=salt).items():
-                folds[place].append(name)
+            copies = _copies(ids, rows)
+            for name, place in deal(copies, protocol.folds, salt=salt).items():
+                folds[place] += copies[name]
         tests |= {f"{before}fold={place + 1}": ids for place, ids in enumerate(folds)}
     return tests
 
@@ -102,18 +103,35 @@ def _stratified(ids: set[str], share: float, rows: Rows, *, salt: list[JSON]) ->
     """A share of each emotion's utterances, at least one, and never all."""
     chosen: set[str] = set()
     for own in _by_emotion(rows, ids).values() if share else ():
-        rest = ranked(own, salt=salt)
-        chosen.update(rest[: min(max(1, round(share * len(rest))), max(0, len(rest) - 1))])
+        copies = _copies(own, rows)
+        rest = ranked(copies, salt=salt)
+        for name in rest[: min(max(1, round(share * len(rest))), max(0, len(rest) - 1))]:
+            chosen.update(copies[name])
     return chosen
+
+
+def _copies(ids: Iterable[str], rows: Rows) -> dict[str, list[str]]:
+    """Utterances of the same sound together, under the first of them: no role may hear another's.
+
+    Where nothing is heard twice, or no sounds are known, every utterance is by itself.
+    """
+    first: dict[str, str] = {}
+    together: dict[str, list[str]] = {}
+    for name in sorted(ids):
+        leader = first.setdefault(rows.content[name] or name, name)
+        together.setdefault(leader, []).append(name)
+    return together
 
 
 def _share(ids: set[str], share: float, rows: Rows, *, salt: list[JSON]) -> set[str]:
     """Whole dialogues, or utterances, making up about a share; never the last of a class."""
     whole = all(rows.dialogue[name] for name in ids)
-    unit = {name: rows.dialogue[name] if whole else name for name in ids}
     members: dict[str, list[str]] = {}
-    for name in sorted(ids):
-        members.setdefault(unit[name], []).append(name)
+    if whole:
+        for name in sorted(ids):
+            members.setdefault(rows.dialogue[name], []).append(name)
+    else:
+        members = _copies(ids, rows)
     left: dict[str, int] = {}
     for name in ids:
         left[rows.emotion[name]] = left.get(rows.emotion[name], 0) + 1

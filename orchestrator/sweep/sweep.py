@@ -154,7 +154,7 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
         Progress(f"sweep {experiment.name}", console) as progress,
         contextlib.ExitStack() as stack,
     ):
-        prepared = read_corpora(experiment, store)
+        prepared = read_corpora(experiment, store, progress=progress.hearing)
         planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
         command = f"the sweep {experiment.name!r}"
         stack.enter_context(store.alone(f"sweep-{experiment.name}", command=command))
@@ -322,5 +322,13 @@ def best_of(experiment: Experiment, *, name: str) -> Experiment:
         )
     chosen = override_recipe(experiment, overrides_of(best))
     evaluate = chosen.evaluate.model_copy(update={"selection": "same-corpus"})
-    selected = Selected(sweep=name, trial=best.number)
+    selected = Selected.model_validate(
+        {
+            "sweep": name,
+            "trial": best.number,
+            "protocol": swept["search"]["protocol"],
+            "seeds": swept["search"]["seeds"],
+            "fingerprints": swept["corpora"],
+        }
+    )
     return chosen.model_copy(update={"evaluate": evaluate, "selected": selected})

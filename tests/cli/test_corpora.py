@@ -27,7 +27,7 @@ def test_a_corpus_is_checked(emodb: Path, understudy: Callable[..., Said]) -> No
     assert "9 utterances" in plain.out
     assert "listed 9 = used 9 + not used 0 + set aside 0" in plain.out
     assert "speakers: 03 3, 08 3, 09 3" in plain.out
-    assert "differs: 9 utterances, 535 as documented" in plain.out
+    assert re.search(r"utterances +│ +│ +535 │ +9", plain.out)
     assert "licence: CC0 1.0" in plain.out
     assert report["speakers"] == {"03": 3, "08": 3, "09": 3}
     assert report["set_aside"] == {"utterances": 0, "counts": {}, "found": []}
@@ -152,9 +152,9 @@ def test_leaks_end_with_1_only_where_a_promise_is_broken(
     assert (clean.code, texts.code, as_json.code) == (0, 0, 0)
     assert "synthetic, protocol: leave-one-session-out" in clean.out
     assert "nothing is shared" in clean.out
-    assert "9 utterances in 3 folds, seeds 0" in texts.out
+    assert "9 utterances in 3 folds, seed 0" in texts.out
     # everybody says the same text, which is counted and not promised
-    assert re.search(r"text +│ train and test +│ +3 │ +1 │", texts.out)
+    assert "text: train and test share 1, in 3 of 3 folds, such as speaker=03: " in texts.out
     (report,) = json.loads(as_json.out)
     assert {leak["what"] for leak in report["leaks"]} == {"text"}
 
@@ -162,5 +162,41 @@ def test_leaks_end_with_1_only_where_a_promise_is_broken(
     broken = understudy("corpora", "leaks", file, corpus, speakers)
 
     assert broken.code == 1
-    assert "BROKEN" in broken.out
-    assert "03a01Wa, 09a01Wa" in broken.out
+    assert "BROKEN: audio: the corpus has 1 with more than one speaker" in broken.out
+    assert "such as 03a01Wa = 09a01Wa" in broken.out
+    assert "The protocol promises that these are apart." in broken.out
+
+
+def test_what_labels_leave_out_is_listened_to_as_well(
+    emodb: Path, understudy: Callable[..., Said]
+) -> None:
+    (emodb / "wav" / "03a01Na.wav").write_bytes(b"")
+    learned = "labels={anger: anger, happiness: happiness}"
+
+    said = understudy("corpora", "check", "emodb", emodb, learned)
+
+    assert said.code == 0
+    assert "problem: 1 zero-length (not used here)" in said.out
+    assert "03a01Na.wav is empty" in said.out
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_heard(
+    tmp_path: Path, emodb: Path, understudy: Callable[..., Said]
+) -> None:
+    plot = understudy("corpora", "check", "emodb", emodb, "--plot", tmp_path / "x.xyz")
+    table = understudy("corpora", "check", "emodb", emodb, "--table", tmp_path / "x.xlsx")
+
+    assert (plot.code, plot.out, table.code, table.out) == (2, "", 2, "")
+    assert "give one of .csv, .parquet" in table.err
+
+
+def test_folds_that_an_experiment_refuses_end_with_2(
+    tmp_path: Path, emodb: Path, understudy: Callable[..., Said]
+) -> None:
+    corpus = f"corpora=[{{kind: emodb, root: '{emodb}'}}]"
+    few = "protocol={kind: leave-one-speaker-out, validation_speakers: 2}"
+
+    said = understudy("corpora", "leaks", small.write(tmp_path / "few"), corpus, few)
+
+    assert said.code == 2
+    assert "validation_speakers is 2, which leaves none for training" in said.err

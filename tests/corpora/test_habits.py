@@ -101,6 +101,7 @@ def test_without_stated_lengths_nothing_is_compared() -> None:
 
 def copies(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows), columns=["id", "speaker", "split", "content"])
+    table["emotion"] = "joy"
     return table.assign(path=table["id"] + ".wav")
 
 
@@ -168,3 +169,17 @@ def test_many_copies_are_counted() -> None:
     problems, _ = duplicates(copies(*rows))
 
     assert problems[0].text.endswith("'u1' (s1), 'u2' (s2), 'u3' (s3) and 2 more")
+
+
+def test_one_sound_under_two_emotions_is_named_both_times() -> None:
+    table = copies(("a", "s1", "", "x"), ("b", "s1", "", "x"), ("c", "s1", "", "y"))
+    table.loc[1, "emotion"] = "sadness"
+
+    problems, remarks = duplicates(table)
+
+    assert [(problem.id, problem.kind) for problem in problems] == [
+        ("a", "duplicate"),
+        ("b", "duplicate"),
+    ]
+    assert "heard again under another emotion: 'b' (sadness)" in problems[0].text
+    assert remarks == []

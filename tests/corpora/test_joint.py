@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from orchestrator.corpora import Corpus
-from orchestrator.corpora.joint import joined, with_common_labels
+from orchestrator.corpora.joint import joined, settled, with_common_labels
 from orchestrator.corpora.listing import Problem
 from orchestrator.errors import CorpusError
+from orchestrator.experiment.corpus import TableCorpus
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,42 @@ def test_what_was_left_out_of_each_is_kept_apart() -> None:
 def test_different_emotions_are_refused() -> None:
     with pytest.raises(CorpusError, match="'one' and 'two' have different emotions: a, b and a"):
         joined([corpus("one", "ab"), corpus("two", "aa")])
+
+
+def sections(**options: object) -> list[TableCorpus]:
+    given = {"kind": "table", "file": "x.csv", **options}
+    return [TableCorpus.model_validate({**given, "name": name}) for name in ("one", "two")]
+
+
+def doubled() -> Corpus:
+    """The second utterance of one is the first of two."""
+    one, two = corpus("one", "aab"), corpus("two", "abb")
+    two.table.loc[0, "content"] = one.table["content"][1]
+    return joined([one, two])
+
+
+def test_a_sound_in_two_corpora_is_refused() -> None:
+    with pytest.raises(CorpusError, match="one.two: 2 utterances are heard in more than one"):
+        settled(doubled(), sections())
+
+
+def test_a_sound_in_two_corpora_is_set_aside_with_all_its_copies() -> None:
+    left = settled(doubled(), sections(problems="set-aside"))
+
+    assert [problem.id for problem in left.set_aside] == ["one/u1", "two/u0"]
+    assert list(left.table["id"]) == ["one/u0", "one/u2", "two/u1", "two/u2"]
+
+
+def test_a_sound_in_two_corpora_may_be_accepted_and_is_counted() -> None:
+    kept = settled(doubled(), sections(accept=["duplicate"]))
+
+    assert [problem.id for problem in kept.accepted] == ["one/u1", "two/u0"]
+    assert len(kept.table) == 6
+
+
+def test_copies_within_one_corpus_are_its_own_matter() -> None:
+    one = corpus("one", "aab")
+    one.table.loc[1, "content"] = one.table["content"][0]
+    together = joined([one, corpus("two", "abb")])
+
+    assert settled(together, sections()) is together

@@ -14,8 +14,9 @@ from orchestrator.corpora import loading
 from orchestrator.corpora.audio import FileSource
 from orchestrator.corpora.listing import Listing, Problem, votes_text
 from orchestrator.corpora.loading import Prepared, load_corpus, prepare
+from orchestrator.corpora.table import Corpus
 from orchestrator.errors import CorpusError
-from orchestrator.experiment.corpus import ColumnMap, EmodbCorpus, SyntheticCorpus
+from orchestrator.experiment.corpus import ColumnMap, CorpusSection, EmodbCorpus, SyntheticCorpus
 
 
 def section(root: Path, **more: object) -> EmodbCorpus:
@@ -28,8 +29,15 @@ def refusal(root: Path, **more: object) -> str:
     return str(caught.value)
 
 
+def prepared_corpus(section: CorpusSection) -> Corpus:
+    """As ``load_corpus``, but one emotion will do and problems refuse nothing."""
+    corpus = prepare(section).corpus
+    assert corpus is not None
+    return corpus
+
+
 def test_labels_rename_merge_and_count_what_is_not_used(small_emodb: Path) -> None:
-    corpus = load_corpus(section(small_emodb, labels={"anger": "high", "happiness": "high"}))
+    corpus = prepared_corpus(section(small_emodb, labels={"anger": "high", "happiness": "high"}))
 
     assert set(corpus.table["emotion"]) == {"high"}
     assert len(corpus.table) == 4
@@ -54,7 +62,7 @@ def test_label_outside_the_label_set_in_labels(small_emodb: Path) -> None:
 def test_an_emotion_that_the_corpus_knows_but_lacks_may_be_named(small_emodb: Path) -> None:
     labels = {"anger": "anger", "disgust": "disgust"}
 
-    assert load_corpus(section(small_emodb, labels=labels)).emotions == ("anger",)
+    assert prepared_corpus(section(small_emodb, labels=labels)).emotions == ("anger",)
 
 
 def test_labels_that_leave_nothing(small_emodb: Path) -> None:
@@ -68,7 +76,7 @@ def test_labels_see_the_emotions_that_a_map_made(small_emodb: Path) -> None:
         source="emotion", map={"anger": "high", "happiness": "high", "neutral": "low"}
     )
 
-    corpus = load_corpus(
+    corpus = prepared_corpus(
         section(small_emodb, columns={"emotion": arousal}, labels={"high": "excited"})
     )
 
@@ -285,7 +293,7 @@ def test_refused_with_counts_names_and_mends(planted: dict[str, list[str]]) -> N
 
 
 def test_set_aside_goes_on_without_them_and_keeps_the_list(planted: dict[str, list[str]]) -> None:
-    corpus = load_corpus(ANY.model_copy(update={"problems": "set-aside"}))
+    corpus = prepared_corpus(ANY.model_copy(update={"problems": "set-aside"}))
 
     assert sorted(corpus.table["id"]) == sorted(
         {f"good{place}" for place in range(11)} - {"good1"} | {"clipped", "dc-offset"}
@@ -354,12 +362,12 @@ def test_setting_everything_aside_leaves_no_corpus(small_emodb: Path) -> None:
 
 def test_copies_of_one_speaker_are_remarked(small_emodb: Path) -> None:
     wav = small_emodb / "wav"
-    (wav / "08a01Na.wav").write_bytes((wav / "08a01Fd.wav").read_bytes())
+    (wav / "08a01Fx.wav").write_bytes((wav / "08a01Fd.wav").read_bytes())
 
     prepared = prepare(section(small_emodb))
 
     assert prepared.problems == ()
-    assert any("'08a01Fd' = '08a01Na'" in remark for remark in prepared.remarks)
+    assert any("'08a01Fd' = '08a01Fx'" in remark for remark in prepared.remarks)
 
 
 def test_duplicates_are_looked_for_among_what_is_used(small_emodb: Path) -> None:
@@ -430,10 +438,10 @@ def test_votes_are_merged_like_labels_whoever_gives_the_map(listed: Callable[...
         ("d", "happy", {}, -1.0),
     ]
     listed()
-    assert told(load_corpus(ANY.model_copy(update={"labels": MERGED}))) == expected
+    assert told(prepared_corpus(ANY.model_copy(update={"labels": MERGED}))) == expected
 
     listed(labels=MERGED)
-    corpus = load_corpus(ANY)
+    corpus = prepared_corpus(ANY)
     assert told(corpus) == expected
     assert (corpus.labels, corpus.not_used) == (MERGED, {"fear": 1})
 
@@ -441,7 +449,7 @@ def test_votes_are_merged_like_labels_whoever_gives_the_map(listed: Callable[...
 def test_labels_of_the_section_replace_those_of_the_listing(listed: Callable[..., None]) -> None:
     listed(labels=MERGED, not_used={"fear": 2})
 
-    corpus = load_corpus(ANY.model_copy(update={"labels": {"mirth": "mirth"}}))
+    corpus = prepared_corpus(ANY.model_copy(update={"labels": {"mirth": "mirth"}}))
 
     assert corpus.labels == {"mirth": "mirth"}
     # Two that the corpus's options left out, and the one listed.
@@ -456,13 +464,54 @@ def test_an_emotion_map_replaces_the_label_set_and_carries_votes(
 
     corpus = load_corpus(ANY.model_copy(update={"columns": {"emotion": arousal}}))
 
-    assert corpus.labels is None
+    assert corpus.labels == {"joy": "high", "mirth": "high", "fear": "low"}
     assert told(corpus) == [
         ("a", "high", {"high": 3, "low": 1}, 0.75),
         ("b", "high", {"high": 3}, 0.9),
         ("c", "low", {"high": 3, "low": 1}, 0.25),
         ("d", "high", {}, -1.0),
     ]
+
+
+def test_labels_come_after_an_emotion_map(listed: Callable[..., None]) -> None:
+    listed()
+    arousal = ColumnMap(source="emotion", map={"joy": "high", "mirth": "high", "fear": "low"})
+    labels = {"high": "excited"}
+
+    corpus = prepared_corpus(
+        ANY.model_copy(update={"columns": {"emotion": arousal}, "labels": labels})
+    )
+
+    assert corpus.labels == {"joy": "excited", "mirth": "excited"}
+    assert corpus.not_used == {"low": 1}
+
+
+def test_words_that_an_emotion_map_empties_are_not_learned(listed: Callable[..., None]) -> None:
+    listed()
+    some = ColumnMap(source="emotion", map={"joy": "happy", "mirth": "", "fear": "fear"})
+    section = ANY.model_copy(update={"columns": {"emotion": some}, "problems": "set-aside"})
+
+    corpus = load_corpus(section)
+
+    assert corpus.labels == {"joy": "happy", "fear": "fear"}
+    assert [(one.kind, one.id) for one in corpus.set_aside] == [("no-emotion", "b")]
+    # 2 of 4, 1 of 4: votes for mirth stay in the sum.
+    assert told(corpus)[:2] == [
+        ("a", "happy", {"happy": 2, "fear": 1}, 0.5),
+        ("c", "fear", {"happy": 3, "fear": 1}, 0.25),
+    ]
+
+
+def test_emotions_made_from_another_column_are_no_merge_and_votes_say_nothing_of_them(
+    listed: Callable[..., None],
+) -> None:
+    listed()
+    loud = ColumnMap(source="id", map={"a": "loud", "b": "loud", "c": "soft", "d": "soft"})
+
+    corpus = load_corpus(ANY.model_copy(update={"columns": {"emotion": loud}}))
+
+    assert corpus.labels is None
+    assert [row[2:] for row in told(corpus)] == [({}, -1.0), ({}, 0.9), ({}, -1.0), ({}, -1.0)]
 
 
 @pytest.mark.parametrize("column", ["gender", "dialogue", "split", "text"])

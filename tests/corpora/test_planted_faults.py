@@ -54,7 +54,8 @@ def faulty(tmp_path: Path) -> Path:
         return path
 
     for number in range(30):
-        add(f"good{number:02}", noise(number), speaker=f"s{number % 3}")
+        emotion = ("joy", "anger")[number % 2]
+        add(f"good{number:02}", noise(number), speaker=f"s{number % 3}", emotion=emotion)
     add("gone", None)
     add("empty", None)
     (folder / "empty.wav").write_bytes(b"")

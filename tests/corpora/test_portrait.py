@@ -84,8 +84,10 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path, write) -> None:
     (tmp_path / "file").write_text("")
 
+    name = "mine.png" if write is draw else "mine.csv"
+
     with pytest.raises(CorpusError, match="cannot be written"):
-        write(corpus(("joy", "", "")), tmp_path / "file" / "mine.png")
+        write(corpus(("joy", "", "")), tmp_path / "file" / name)
 
 
 def test_the_table_can_be_read_back(tmp_path: Path) -> None:
@@ -97,3 +99,13 @@ def test_the_table_can_be_read_back(tmp_path: Path) -> None:
     assert read["id"].tolist() == ["u00", "u01"]
     assert read["duration"].tolist() == [1.0, 2.0]
     assert read["emotion"].tolist() == ["joy", "fear"]
+
+
+def test_a_table_may_be_parquet_and_nothing_else(tmp_path: Path) -> None:
+    made = corpus(("joy", "train", "female"), ("fear", "test", "male"))
+
+    read = pd.read_parquet(write_table(made, tmp_path / "mine.parquet"))
+
+    assert read["emotion"].tolist() == ["joy", "fear"]
+    with pytest.raises(CorpusError, match="ends in '.xlsx'; give one of .csv, .parquet"):
+        write_table(made, tmp_path / "mine.xlsx")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from orchestrator.corpora.audio import FileSource, Heard, examine, resample
+from orchestrator.corpora import audio as audio_module
+from orchestrator.corpora.audio import AudioError, FileSource, Heard, examine, resample
 from orchestrator.corpora.wav import as_fractions, is_riff, layout_of, plain_numbers
 
 
@@ -70,8 +71,10 @@ def test_chunks_of_odd_length_before_the_samples_are_stepped_over() -> None:
     assert found[1] == 8000
 
 
-def test_a_length_that_was_never_filled_in_means_all_that_is_there() -> None:
-    data = riff(FORMAT, b"data\xff\xff\xff\xff\0\x40\0\xc0\1")
+# All bits set, the largest signed number, and what SoX writes.
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\xf0\xff\x7f"])
+def test_a_length_that_was_never_filled_in_means_all_that_is_there(length: bytes) -> None:
+    data = riff(FORMAT, b"data" + length + b"\0\x40\0\xc0\1")
     layout = layout_of(data)
     assert layout is not None
     found = plain_numbers(data, layout)
@@ -125,3 +128,20 @@ def test_sixteen_bits_are_the_same_sound_in_any_container(tmp_path: Path) -> Non
     loud = FileSource().samples(str(file))[0]
     assert loud.dtype == np.int16
     assert FileSource().samples(str(tmp_path / "stereo.wav"))[0].dtype == np.float32
+    soundfile.write(tmp_path / "float.wav", audio / np.float32(32768), rate, subtype="FLOAT")
+    for name in ("stereo.wav", "float.wav"):
+        again = examine(str(tmp_path / name), source=FileSource())
+        assert isinstance(again, Heard)
+        assert again.content == one.content
+
+
+def test_much_before_the_samples_of_a_large_file_hides_no_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_module, "_READ_WHOLE", 100_000)
+    monkeypatch.setattr(audio_module, "_HEADER", 64)
+    data = riff(FORMAT, chunk(b"JUNK", b"j" * 1000), chunk(b"data", b"\1\0" * 100_000))
+    (tmp_path / "x.wav").write_bytes(data[:150_000])
+
+    with pytest.raises(AudioError, match="cut short"):
+        FileSource().read(str(tmp_path / "x.wav"))

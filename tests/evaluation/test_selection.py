@@ -1,45 +1,79 @@
-"""What a sweep validated on of what is tested."""
+"""What a sweep had seen of what is tested."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from orchestrator.evaluation.selection import validated_on
+from orchestrator.evaluation.selection import seen_by_sweep
 from orchestrator.experiment import Experiment
-from orchestrator.preparation import read_corpora
+from orchestrator.experiment.experiment import Selected
+from orchestrator.preparation import Prepared, read_corpora
 from orchestrator.store import Store
 from tests import small
 
 
-def found(experiment: Experiment) -> int | None:
+def prepared_of(experiment: Experiment) -> Prepared:
     (prepared,) = read_corpora(experiment, Store(experiment.store))
-    return validated_on(experiment, prepared, set(prepared.corpus.table["id"]))
+    return prepared
+
+
+def after(
+    experiment: Experiment, prepared: Prepared, protocol: dict[str, Any], *, seen: str = ""
+) -> Experiment:
+    """The experiment with the best of a sweep under ``protocol``."""
+    selected = Selected.model_validate(
+        {
+            "sweep": "s",
+            "trial": 0,
+            "protocol": protocol,
+            "seeds": [0],
+            "fingerprints": {prepared.corpus.name: seen or prepared.corpus.fingerprint},
+        }
+    )
+    return experiment.model_copy(update={"selected": selected})
+
+
+SESSIONS = {"kind": "leave-one-session-out"}
 
 
 def test_a_fixed_recipe_was_selected_by_no_sweep(tmp_path: Path) -> None:
-    assert found(small.load(tmp_path)) is None
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+
+    assert seen_by_sweep(experiment, prepared, set(prepared.corpus.table["id"])) is None
 
 
-def test_leave_one_out_folds_validate_on_what_others_test(tmp_path: Path) -> None:
-    same = "evaluate.selection=same-corpus"
-    # sessions of eight utterances: with one seed two of three validate, or all
-    assert found(small.load(tmp_path / "one", same)) in (16, 24)
-    assert found(small.load(tmp_path / "many", same, "search.seeds=[0, 1, 2, 3, 4]")) == 24
-    # two folds of three speakers each, one validating: with one seed not everybody does
-    halves = "search.protocol={kind: speaker-folds, folds: 2, validation_speakers: 1}"
-    some = found(small.load(tmp_path / "some", same, halves))
-    assert some in (4, 8)
+def test_leave_one_out_folds_train_on_what_others_test(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+    swept = after(experiment, prepared, SESSIONS)
+
+    assert seen_by_sweep(swept, prepared, set(prepared.corpus.table["id"])) == 24
 
 
-def test_a_fixed_tested_corpus_is_never_validated_on(tmp_path: Path) -> None:
+def test_of_another_state_of_the_corpus_nothing_is_known(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+    swept = after(experiment, prepared, SESSIONS, seen="another")
+
+    assert seen_by_sweep(swept, prepared, set(prepared.corpus.table["id"])) is None
+
+
+def test_a_fixed_tested_corpus_is_never_seen(tmp_path: Path) -> None:
     corpora = (
         "corpora=[{kind: synthetic, name: one, sessions: 2}, "
         "{kind: synthetic, name: two, seed: 1, sessions: 2}]"
     )
-    crossed = "protocol={kind: cross-corpus, test: [two], validation_speakers: 1}"
-    experiment = small.load(tmp_path, corpora, crossed, "evaluate.selection=same-corpus")
-    (prepared,) = read_corpora(experiment, Store(experiment.store))
+    crossed = {"kind": "cross-corpus", "test": ["two"], "validation_speakers": 1}
+    experiment = small.load(
+        tmp_path, corpora, "protocol={kind: cross-corpus, test: [two], validation_speakers: 1}"
+    )
+    prepared = prepared_of(experiment)
+    swept = after(experiment, prepared, crossed)
     table = prepared.corpus.table
 
-    assert validated_on(experiment, prepared, table["id"][table["corpus"] == "two"]) == 0
-    assert validated_on(experiment, prepared, table["id"][table["corpus"] == "one"]) == 24
+    assert seen_by_sweep(swept, prepared, set(table["id"][table["corpus"] == "two"])) == 0
+    # an earlier sweep of another protocol on the same corpora had seen it
+    before = after(experiment, prepared, {"kind": "speaker-folds", "folds": 2})
+    assert seen_by_sweep(before, prepared, set(table["id"][table["corpus"] == "two"])) > 0

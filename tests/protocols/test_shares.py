@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.errors import ProtocolError
 from orchestrator.experiment.protocol import Official, RandomFolds
+from orchestrator.protocols.fold import ROLES
 from tests.protocols.tables import EMOTIONS, column, full_table, quiet
 
 OFFICIAL = Official(kind="official")
@@ -96,3 +97,27 @@ def test_random_folds_hold_a_share_of_every_emotion() -> None:
         assert column(frame, "emotion", fold.held) == set(EMOTIONS)
         # 16 an emotion and fold are tested; a tenth of 48 is 5; a quarter of 43 is 11
         assert (len(fold.test), len(fold.validation), len(fold.held)) == (48, 15, 33)
+
+
+def test_copies_of_one_sound_stay_together_under_random_folds() -> None:
+    frame = full_table(8)
+    twins = [f"c0s00-joy-{text}-0" for text in range(4)]
+    frame.loc[frame["id"].isin(twins), "content"] = "one sound"
+    protocol = RandomFolds(kind="random-folds", folds=4, validation_share=0.4, held_share=0.3)
+
+    for seed in range(4):
+        for fold in quiet(frame, protocol, seed=seed):
+            places = [role for role in ROLES if set(twins) & set(fold.role(role))]
+            assert len(places) == 1
+            assert set(twins) <= set(fold.role(places[0]))
+
+
+def test_copies_stay_together_where_validation_is_cut_from_official_training() -> None:
+    frame = full_table(8).assign(dialogue="")
+    frame["split"] = frame["split"].replace({"validation": "train"})
+    twins = [f"c0s00-joy-{text}-0" for text in range(4)]
+    frame.loc[frame["id"].isin(twins), "content"] = "one sound"
+
+    for seed in range(8):
+        (fold,) = quiet(frame, Official(kind="official", validation_share=0.45), seed=seed)
+        assert sum(bool(set(twins) & set(fold.role(role))) for role in ROLES) == 1

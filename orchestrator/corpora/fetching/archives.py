@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import re
 import shutil
@@ -11,12 +12,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from orchestrator.corpora.fetching.download import Tell
+from orchestrator.corpora.fetching.tars import whole_tar
 from orchestrator.errors import CorpusError
 
 EXPANSION: Final = 100
@@ -33,6 +35,7 @@ _DAMAGE: Final = (
     EOFError,
     RuntimeError,  # zipfile: an encrypted member, or a compression that it does not know
     ValueError,  # a name or a position that makes no sense
+    lzma.LZMAError,
     struct.error,
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -49,10 +52,11 @@ class ArchiveError(CorpusError):
 
 @dataclass(frozen=True)
 class _Member:
-    """A file (``stream``) or a folder (None) of an archive."""
+    """A file (``stream``) or a folder (None) of an archive, or what is not meant to be unpacked."""
 
-    name: str
-    stream: IO[bytes] | None
+    path: PurePosixPath
+    stream: IO[bytes] | None = None
+    left: bool = False
 
 
 def extract(
@@ -65,8 +69,8 @@ def extract(
 ) -> int:
     """Unpack a zip, or a tar however compressed; ``folder`` appears when everything is there.
 
-    Links of any kind are refused, whether or not they leave the folder: no corpus needs them.
-    Permissions and owners are not taken over.
+    Links of any kind are refused, whether or not they leave the folder: no corpus needs them. Among
+    what is left out they do no harm. Permissions and owners are not taken over.
 
     Args:
         archive: the file.
@@ -80,8 +84,9 @@ def extract(
         How many files were unpacked.
 
     Raises:
-        ArchiveError: the archive is damaged or none, a member's path is absolute, goes up or names
-            a drive, a member is a link or a device, or there are too many bytes or members.
+        ArchiveError: the archive is damaged, cut or none, a member's path is absolute, goes up or
+            names a drive, a member is a link or a device, or there are too many bytes or members,
+            or no file at all.
         CorpusError: the disk has too little room, or cannot be written.
     """
     partial = folder.with_name(folder.name + ".partial")
@@ -113,15 +118,13 @@ def _unpack(archive: Path, folder: Path, leave: Choice, nested: Choice, tell: Te
     size = archive.stat().st_size
     most = max(EXPANSION * size, SMALL)
     written = files = 0
-    with contextlib.ExitStack() as open_files:
-        members = _members(archive, folder, nested, most, open_files)
+    with contextlib.closing(_members(archive, folder, leave, nested, most)) as members:
         for number, member in enumerate(members, start=1):
             if number > MOST_MEMBERS:
                 raise ArchiveError(f"{archive} holds more than {MOST_MEMBERS:,} files and folders")
-            path = _inside(member.name, archive)
-            if leave(path):
+            if member.left:
                 continue
-            target = folder.joinpath(*path.parts)
+            target = folder.joinpath(*member.path.parts)
             if member.stream is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
@@ -133,69 +136,75 @@ def _unpack(archive: Path, folder: Path, leave: Choice, nested: Choice, tell: Te
                     if written > most:
                         raise ArchiveError(
                             f"{archive} has {size:,} bytes and unpacks to more than {most:,}, at "
-                            f"{member.name!r}: no speech does that"
+                            f"{str(member.path)!r}: no speech does that"
                         )
                     file.write(chunk)
             if tell is not None:
                 tell(written, None, f"{archive.name}, unpacked")
+    if not files:
+        raise ArchiveError(f"{archive} holds no file to unpack")
     return files
 
 
 def _members(
-    archive: Path, folder: Path, nested: Choice, most: int, open_files: contextlib.ExitStack
-) -> Iterator[_Member]:
-    """Files and folders of an archive, in its order; a stream is read before the next is taken."""
+    archive: Path, folder: Path, leave: Choice, nested: Choice, most: int
+) -> Generator[_Member]:
+    """Members of an archive, in its order; a stream is read before the next is taken."""
     if zipfile.is_zipfile(archive):
-        opened = open_files.enter_context(zipfile.ZipFile(archive))
-        stated = sum(info.file_size for info in opened.infolist())
-        if stated <= most:  # else it is refused when it comes to that
-            _room(folder, stated, archive)
-        yield from _zip_members(opened, archive)
+        with zipfile.ZipFile(archive) as opened:
+            stated = sum(info.file_size for info in opened.infolist())
+            if stated <= most:  # else it is refused when it comes to that
+                _room(folder, stated, archive)
+            yield from _zip_members(opened, archive, leave)
         return
     # What a compressed tar unpacks to stands nowhere; it is at least about its own size.
     _room(folder, archive.stat().st_size, archive)
-    try:
-        tar = open_files.enter_context(tarfile.open(archive, "r|*"))  # noqa: SIM115
-    except tarfile.TarError as error:
-        with archive.open("rb") as file:
-            begins = file.read(24)
-        raise ArchiveError(
-            f"{archive} is neither zip nor tar: it begins with {begins!r}"
-        ) from error
-    yield from _tar_members(tar, archive, nested, PurePosixPath())
+    with archive.open("rb") as file:
+        yield from _tar_members(file, archive, leave, nested, PurePosixPath())
 
 
-def _zip_members(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
+def _zip_members(opened: zipfile.ZipFile, archive: Path, leave: Choice) -> Generator[_Member]:
     for info in opened.infolist():
+        path = _inside(info.filename, archive)
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if info.is_dir():
-            yield _Member(info.filename, None)
+        if leave(path):
+            yield _Member(path, left=True)
+        elif info.is_dir():
+            yield _Member(path)
         elif kind not in (0, stat.S_IFREG):
             raise ArchiveError(f"{archive}: {info.filename!r} is a link or a device; refused")
         else:
             with opened.open(info) as stream:
-                yield _Member(info.filename, stream)
+                yield _Member(path, stream)
 
 
 def _tar_members(
-    tar: tarfile.TarFile, archive: Path, nested: Choice, place: PurePosixPath
-) -> Iterator[_Member]:
-    """Members of a tar that itself lies in ``place`` of the archive."""
-    for info in tar:
-        # An absolute name stays absolute when it is joined, and is refused as such.
-        name = str(place / info.name)
-        if info.isdir():
-            yield _Member(name, None)
-            continue
-        stream = tar.extractfile(info) if info.isreg() else None
-        if stream is None:
-            raise ArchiveError(f"{archive}: {name!r} is a link or a device; refused")
-        if nested(PurePosixPath(name)):
-            with tarfile.open(fileobj=stream, mode="r|*") as inner:
-                within = PurePosixPath(name).parent
-                yield from _tar_members(inner, archive, lambda path: False, within)
-        else:
-            yield _Member(name, stream)
+    file: IO[bytes], archive: Path, leave: Choice, nested: Choice | None, place: PurePosixPath
+) -> Generator[_Member]:
+    """Members of a tar, either the archive or, without ``nested``, one in ``place`` of it."""
+    called = str(archive if nested else place)
+    empty = True
+    with whole_tar(file, name=called) as tar:
+        for info in tar:
+            empty = empty and info.isdir()
+            # An absolute name stays absolute when it is joined, and is refused as such.
+            name = str((place if nested else place.parent) / info.name)
+            path = _inside(name, archive)
+            if leave(path):
+                yield _Member(path, left=True)
+                continue
+            if info.isdir():
+                yield _Member(path)
+                continue
+            stream = tar.extractfile(info) if info.isreg() else None
+            if stream is None:
+                raise ArchiveError(f"{archive}: {name!r} is a link or a device; refused")
+            if nested and nested(path):
+                yield from _tar_members(stream, archive, leave, None, path)
+            else:
+                yield _Member(path, stream)
+    if empty:
+        raise ArchiveError(f"{archive} holds no file{'' if nested else f' in {called}'}")
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:

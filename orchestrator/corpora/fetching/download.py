@@ -18,7 +18,7 @@ from typing import Final
 import requests
 import urllib3.exceptions
 
-from orchestrator.errors import CorpusError
+from orchestrator.errors import CorpusError, UnderstudyError
 
 Tell = Callable[[int, int | None, str], None]
 """Told how a download goes: bytes done, bytes in all (None if unknown), name of what it is."""
@@ -67,6 +67,10 @@ class Downloaded:
     sha256: str
 
 
+class FetchError(UnderstudyError):
+    """A download failed for reasons outside of what the user gave (exit code 1)."""
+
+
 class _BrokeOffError(Exception):
     """A failure that may pass; ``pause`` is how many seconds the server asks to be left alone."""
 
@@ -96,8 +100,8 @@ def download(
         tell: called as bytes come.
 
     Raises:
-        CorpusError: the file is not there, is not what it should be, or does not fit on the disk;
-            or the server does not answer.
+        CorpusError: the file is not there, is not what it should be, or does not fit on the disk.
+        FetchError: the server does not answer, is in trouble, or breaks off again and again.
     """
     if target.exists():
         with contextlib.suppress(CorpusError):
@@ -116,7 +120,9 @@ def download(
                 failures = 1 if have > furthest else failures + 1
                 if failures >= patience.tries:
                     onward = f"goes on from byte {have:,}" if have else "starts again"
-                    raise CorpusError(
+                    if part.exists() and not part.stat().st_size:
+                        _discard(part)
+                    raise FetchError(
                         f"{remote.url} could not be downloaded: {error}, {failures} times in a "
                         f"row; the same command {onward}"
                     ) from error

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.corpora.fetching.archives import ArchiveError, extract
-from orchestrator.corpora.fetching.download import Downloaded, Patience, Remote, Tell, download
+from orchestrator.corpora.fetching.download import FetchError, Patience, Remote, Tell, download
 from orchestrator.corpora.fetching.large_files import download_large, pointers_below
+from orchestrator.corpora.fetching.record import RECORD, entry, read_record, sizes, verify
 from orchestrator.corpora.fetching.sources import SOURCES, Source
 from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError, nearest
+from orchestrator.publication import locked
 
-RECORD: Final = "fetched.json"
-"""File in the root of a fetched corpus: what came from where, and every file's size."""
+_LOCK: Final = "lock"
+_OWN: Final = {"synthetic": "is built in", "table": "is your own data"}
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def fetch_corpus(
         patience: how long a server that does not answer is tried.
 
     Raises:
-        CorpusError: the corpus is not one that may be downloaded freely, a download fails or is
+        CorpusError: the corpus is not one that may be downloaded freely, a file is not there or
             not what was published, an archive is damaged or unsafe, the disk is full, or something
             else is in the way.
+        FetchError: a server fails, or another command is fetching the same to the same place.
     """
     source = _source(name)
     if mirror is not None:
@@ -79,24 +81,37 @@ def fetch_corpus(
     base = Path(folder).expanduser().absolute()
     root, work = base / name, base / f"{name}.archives"
     try:
-        record = _read_record(root, name)
+        record = read_record(root, name)
         already = record is not None
-        if record is None:
-            _refuse_strangers(root, name)
+        if record is None or _unfinished(work):
             work.mkdir(parents=True, exist_ok=True)
-            record, top = _gather(name, source, work, progress, patience or Patience())
-            _put_together(top, work)
-            os.replace(top, root)
-            _tidy(work, keep=keep)
-        else:
-            _verify(record, root, name)
-            if (work / "others").exists():  # ended between the last two steps
+            with locked(work / _LOCK, purpose=f"fetching {name}", wait=False):
+                # Another command may have ended between the first look and the lock.
+                record = read_record(root, name)
+                already = record is not None
+                if record is None:
+                    _refuse_strangers(root, name)
+                    record, top = _gather(name, source, work, progress, patience or Patience())
+                    _put_together(top, work)
+                    os.replace(top, root)
+                else:
+                    verify(record, root, name)
                 _tidy(work, keep=keep)
+        else:
+            verify(record, root, name)
+    except BlockingIOError as error:
+        raise FetchError(
+            f"corpus {name!r} is being fetched into {root} by another command; wait until that one "
+            "has ended"
+        ) from error
     except OSError as error:
         raise CorpusError(
             f"corpus {name!r}: {error.filename or base} cannot be used "
             f"({error.strerror or error}); mend that, or give another folder"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # only an empty folder goes
+            work.rmdir()
     steps = (source.next_step, f"understudy corpora check {name} {shlex.quote(str(root))}")
     return Fetched(
         name=name,
@@ -118,11 +133,11 @@ def _source(name: str) -> Source:
     if name in SOURCES:
         return SOURCES[name]
     if name not in KINDS:
-        raise CorpusError(f"there is no kind of corpus {name!r}; {nearest(name, KINDS)}")
+        said = nearest(name, KINDS.keys() - _OWN.keys())
+        raise CorpusError(f"there is no kind of corpus {name!r}; {said}")
     can = f"(fetch can: {', '.join(sorted(SOURCES))})"
-    own = {"synthetic": "is built in", "table": "is your own data"}
-    if name in own:
-        raise CorpusError(f"corpus {name!r} {own[name]}: there is nothing to fetch {can}")
+    if name in _OWN:
+        raise CorpusError(f"corpus {name!r} {_OWN[name]}: there is nothing to fetch {can}")
     raise CorpusError(
         f"corpus {name!r} is given only to those who ask for it: {KINDS[name].about.obtain}. Then: "
         f"understudy corpora check {name} ROOT {can}"
@@ -150,29 +165,29 @@ def _gather(
     """
     archive, others = work / source.archive.name, work / "others"
     found = _top(work / "unpacked", source)
-    record = None if found is None else _read_record(found, name)
+    record = None if found is None else read_record(found, name)
     if found is not None and record is not None:
         return record, found
     done = download(source.archive, archive, patience=patience, tell=progress)
-    files = [_entry(source.archive, done, archive)]
+    files = [entry(source.archive, done, archive)]
     top = found or _unpack(archive, work / "unpacked", source, progress)
-    tree = _sizes(top)
+    tree = sizes(top)
     others.mkdir(exist_ok=True)
     names = {path.rpartition("/")[2] for path in tree}
     for other in source.others:
         if other.name not in names:
             target = others / other.name
             done = download(other, target, patience=patience, tell=progress)
-            files.append(_entry(other, done, target))
+            files.append(entry(other, done, target))
     if source.large_files:
         base = source.large_files
         came = download_large(
             pointers_below(top), others, base=base, patience=patience, tell=progress
         )
         files += [
-            _entry(Remote(f"{base}/{path}"), came[path], others / path) for path in sorted(came)
+            entry(Remote(f"{base}/{path}"), came[path], others / path) for path in sorted(came)
         ]
-    tree |= _sizes(others)
+    tree |= sizes(others)
     record = {"corpus": name, "files": files, "tree": dict(sorted(tree.items()))}
     draft = work / f"{RECORD}.partial"
     draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -220,68 +235,20 @@ def _top(unpacked: Path, source: Source) -> Path | None:
 def _put_together(top: Path, work: Path) -> None:
     """What did not come in the archive, to its place in the tree."""
     others = work / "others"
-    for path in _sizes(others):
+    for path in sizes(others):
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         os.replace(others / path, top / path)
+
+
+def _unfinished(work: Path) -> bool:
+    """Whether a command is at work, or ended before it had tidied up."""
+    return (work / "others").exists() or (work / _LOCK).exists()
 
 
 def _tidy(work: Path, *, keep: bool) -> None:
     """Only archives stay, if they are to be kept; ``others`` goes last, since it tells of this."""
     shutil.rmtree(work / "unpacked", ignore_errors=True)
-    if keep:
-        shutil.rmtree(work / "others")
-    else:
-        for path in sorted(work.iterdir()):
-            if path.is_file():
-                path.unlink()
-        shutil.rmtree(work)
-
-
-def _read_record(root: Path, name: str) -> dict[str, Any] | None:
-    """What was fetched, or None where nothing was.
-
-    Raises:
-        CorpusError: the file is there and is not such a record.
-    """
-    file = root / RECORD
-    if not file.is_file():
-        return None
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        whole = record["corpus"] == name and all(
-            isinstance(size, int) for size in record["tree"].values()
-        )
-    except (ValueError, TypeError, KeyError, AttributeError):
-        whole = False
-    if not whole:
-        raise CorpusError(
-            f"{file} is no record of fetching {name}; move {root} away to fetch it again"
-        )
-    return dict(record)
-
-
-def _verify(record: Mapping[str, Any], root: Path, name: str) -> None:
-    """Raise unless every file that was fetched is there at its size."""
-    now = _sizes(root)
-    changed = [path for path, size in record["tree"].items() if now.get(path) != size]
-    if changed:
-        raise CorpusError(
-            f"{root} was fetched, and since then {len(changed)} of its {len(record['tree'])} files "
-            f"went missing or changed size ({', '.join(changed[:3])}); move {root} away and the "
-            f"same command fetches {name} again"
-        )
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below a folder, by its path from there."""
-    return {
-        file.relative_to(folder).as_posix(): file.stat().st_size
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
-
-
-def _entry(remote: Remote, done: Downloaded, file: Path) -> dict[str, Any]:
-    """A line of the record: where a file came from, its size and sha256, and when (UTC)."""
-    date = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    return {"url": remote.url, **asdict(done), "date": date}
+    for path in sorted(work.iterdir()):
+        if path.is_file() and path.name != _LOCK and not keep:
+            path.unlink()
+    shutil.rmtree(work / "others", ignore_errors=True)

@@ -83,6 +83,7 @@ def download_large(
     Raises:
         CorpusError: a file cannot be downloaded, or is not what its pointer says. Those that came
             before stay.
+        FetchError: the server does not answer, is in trouble, or breaks off again and again.
     """
     local, sessions = threading.local(), list[requests.Session]()
 

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import pandas as pd
 
+from orchestrator.corpora.layouts.rows import row_name
 from orchestrator.corpora.listing import Problem, votes_text
 
 GENDERS: Final = {
@@ -89,12 +90,18 @@ class Cells:
 
     Attributes:
         problems: by row (from 0).
+
+    Args:
+        ids: of the utterances, by row.
+        file: of the table, for messages.
+        lined: whether each row is a line of it.
     """
 
-    def __init__(self, ids: pd.Series[str], *, file: Path) -> None:
+    def __init__(self, ids: pd.Series[str], *, file: Path, lined: bool) -> None:
         self.problems: dict[int, Problem] = {}
         self._ids = ids
         self._file = file
+        self._lined = lined
 
     def values(
         self,
@@ -118,7 +125,8 @@ class Cells:
         for row, cell in zip(cells.index, cells, strict=True):
             value = how(cell)
             if value is None and row not in self.problems:
-                text = f"{self._file}, row {row + 1}, column {column!r}: {cell!r} is not {wanted}"
+                where = f"{self._file}, {row_name(row + 1, lined=self._lined)}"
+                text = f"{where}, column {column!r}: {cell!r} is not {wanted}"
                 self.problems[row] = Problem(kind="strange value", text=text, id=self._ids[row])
             found.append(otherwise if value is None else value)
         return found

@@ -12,7 +12,14 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
-from orchestrator.corpora.layouts.folders import corpus_root, counted, few, files_of
+from orchestrator.corpora.layouts.folders import (
+    corpus_root,
+    counted,
+    few,
+    files_of,
+    is_folder,
+    is_there,
+)
 from orchestrator.corpora.listing import About, Documented, Listing, Problem, votes_text
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import CremaDCorpus
@@ -65,10 +72,11 @@ def list_crema_d(section: CremaDCorpus) -> Listing:
     """The utterances of ``ROOT/AudioWAV``, or of ``ROOT`` itself where it holds the WAV files.
 
     ``emotion`` is what the actor was asked for. The voice-only rows of
-    ``processedResults/tabulatedVotes.csv`` make ``votes``, and ``agreement``, the share of them
-    that went to that emotion; ``VideoDemographics.csv`` makes ``gender``. A map can also read
-    ``text`` (the sentence, such as ``DFA``), ``level`` (``LO``, ``MD``, ``HI``, ``XX``), ``age``,
-    ``race`` and ``ethnicity``. Without these two files a remark says what is not known.
+    ``processedResults/tabulatedVotes.csv`` make ``votes``; the agreement follows from them when
+    it is known which emotions are learned. ``VideoDemographics.csv`` makes ``gender``. A map can
+    also read ``text`` (the sentence, such as ``DFA``), ``level`` (``LO``, ``MD``, ``HI``,
+    ``XX``), ``age``, ``race`` and ``ethnicity``. Without these two files a remark says what is
+    not known.
 
     Raises:
         CorpusError: the root is missing, cannot be read or holds no WAV file; all of them are
@@ -77,7 +85,7 @@ def list_crema_d(section: CremaDCorpus) -> Listing:
     hint = "the folder of CREMA-D, the one that holds 'AudioWAV'"
     root = corpus_root(section.root, title=section.title, hint=hint)
     folder = root / "AudioWAV"
-    if not folder.is_dir():
+    if not is_folder(folder, title=section.title):
         folder = root
     files = files_of(folder, title=section.title)
     if not files:
@@ -159,7 +167,7 @@ def _with_actors(
     """The table with what is known of each actor, and remarks on what is not."""
     actors: dict[str, Sequence[str]] = {}
     remarks = []
-    if file.is_file():
+    if is_there(file, title=title):
         for actor, *told in _cells(file, needed=("ActorID", *_ABOUT_ACTOR), title=title):
             actors[actor] = told
         unknown = [one for one in sorted(set(table["speaker"])) if one not in actors]
@@ -186,14 +194,14 @@ def _with_actors(
 def _with_votes(
     table: pd.DataFrame, *, file: Path, named: set[str], title: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The table with votes and agreement, and remarks on where they do not fit the files.
+    """The table with votes, and remarks on where they do not fit the files.
 
     Args:
         named: names without ending of all files, those with problems too.
     """
     votes: Mapping[str, Counter[str]] = {}
     remarks = []
-    if file.is_file():
+    if is_there(file, title=title):
         votes, strange = _read_votes(file, title=title)
         if strange:
             remarks.append(f"{file}: no sense in {counted(strange, 'row')} ({few(strange)})")
@@ -206,14 +214,8 @@ def _with_votes(
     else:
         remarks.append(f"there is no {file}: votes and agreement are not known")
     cast = [votes.get(name, Counter()) for name in table["id"]]
-    agreement = [
-        one[emotion] / one.total() if one.total() else float("nan")
-        for one, emotion in zip(cast, table["emotion"], strict=True)
-    ]
-    return table.assign(
-        votes=pd.Series([votes_text(one) for one in cast], index=table.index, dtype="str"),
-        agreement=pd.Series(agreement, index=table.index, dtype="float64"),
-    ), tuple(remarks)
+    texts = pd.Series([votes_text(one) for one in cast], index=table.index, dtype="str")
+    return table.assign(votes=texts), tuple(remarks)
 
 
 def _read_votes(file: Path, *, title: str) -> tuple[dict[str, Counter[str]], list[str]]:

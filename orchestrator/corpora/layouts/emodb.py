@@ -9,7 +9,14 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
-from orchestrator.corpora.layouts.folders import corpus_root, counted, few, files_of
+from orchestrator.corpora.layouts.folders import (
+    corpus_root,
+    counted,
+    few,
+    files_of,
+    is_folder,
+    is_there,
+)
 from orchestrator.corpora.listing import About, Documented, Listing, Problem
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import EmodbCorpus
@@ -89,7 +96,7 @@ def list_emodb(section: EmodbCorpus) -> Listing:
     hint = "the folder of the unpacked EmoDB, the one that holds 'wav'"
     root = corpus_root(section.root, title=section.title, hint=hint)
     folder = root / "wav"
-    if not folder.is_dir():
+    if not is_folder(folder, title=section.title):
         raise CorpusError(
             f"corpus {section.title!r}: root {section.root!r} holds no folder 'wav'; give the "
             "folder of the unpacked EmoDB, whose files are wav/03a01Fa.wav and so on"
@@ -155,7 +162,7 @@ def _with_recognition(
     """
     shares: dict[str, tuple[float, float]] = {}
     remarks = []
-    if file.is_file():
+    if is_there(file, title=title):
         shares, strange = _read_recognition(file, title=title)
         if strange:
             remarks.append(f"{file}: no sense in {counted(strange, 'line')} ({few(strange)})")

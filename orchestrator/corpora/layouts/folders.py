@@ -27,6 +27,38 @@ class Recording:
     place: Path
 
 
+def is_folder(path: Path, *, title: str) -> bool:
+    """Whether a path leads to a folder.
+
+    Raises:
+        CorpusError: that cannot be told, since a folder on the way may not be entered.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreadable(path, error, title=title) from error
+
+
+def is_there(path: Path, *, title: str) -> bool:
+    """Whether a path leads to a file.
+
+    Raises:
+        CorpusError: that cannot be told, since a folder on the way may not be entered.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error, title=title) from error
+
+
+def is_gone(path: Path) -> bool:
+    """Whether certainly nothing is at a path; False where that cannot be told."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False
+
+
 def corpus_root(root: str, *, title: str, hint: str) -> Path:
     """The absolute folder that ``root`` names.
 
@@ -36,10 +68,10 @@ def corpus_root(root: str, *, title: str, hint: str) -> Path:
         hint: which folder to give, as the end of a sentence.
 
     Raises:
-        CorpusError: there is no such folder.
+        CorpusError: there is no such folder, or it may not be looked at.
     """
     folder = Path(root).expanduser().absolute()
-    if not folder.is_dir():
+    if not is_folder(folder, title=title):
         raise CorpusError(f"corpus {title!r}: root {root!r} is no folder; give {hint}")
     return folder
 
@@ -53,9 +85,7 @@ def entries(folder: Path, *, title: str) -> list[Path]:
     try:
         present = sorted(folder.iterdir())
     except OSError as error:
-        raise CorpusError(
-            f"corpus {title!r}: {folder} cannot be read ({error.strerror}); change its permissions"
-        ) from error
+        raise _unreadable(folder, error, title=title) from error
     return [path for path in present if not path.name.startswith(".")]
 
 
@@ -65,7 +95,7 @@ def subfolders(folder: Path, *, title: str) -> list[Path]:
     Raises:
         CorpusError: the folder cannot be read.
     """
-    return [path for path in entries(folder, title=title) if path.is_dir()]
+    return [path for path in entries(folder, title=title) if is_folder(path, title=title)]
 
 
 def files_of(folder: Path, *, title: str, suffixes: Sequence[str] = (".wav",)) -> list[Path]:
@@ -106,3 +136,10 @@ def few(names: Iterable[str]) -> str:
     every = list(names)
     more = len(every) - _NAMED
     return ", ".join(every[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _unreadable(path: Path, error: OSError, *, title: str) -> CorpusError:
+    return CorpusError(
+        f"corpus {title!r}: {path} cannot be read ({error.strerror or error}); "
+        "change its permissions"
+    )

@@ -11,6 +11,8 @@ import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
 from orchestrator.corpora.layouts import cells
+from orchestrator.corpora.layouts.folders import is_folder, is_there
+from orchestrator.corpora.layouts.rows import row_name, row_per_line, rows_name
 from orchestrator.corpora.listing import About, Listing, Problem, text_of, votes_text
 from orchestrator.errors import CorpusError, nearest
 from orchestrator.experiment.corpus import TableCorpus
@@ -32,7 +34,8 @@ def list_table(section: TableCorpus) -> Listing:
     """The utterances of a table; a map can also read any other column of the file.
 
     Every value is read as text with the space around it removed, so ``03`` stays ``03``. Rows
-    are numbered from 1, the header not counted. Columns of the file called ``content``,
+    are numbered from 1, the header not counted; messages name the line too where each row is a
+    line. Columns of the file called ``content``,
     ``duration`` or ``stated`` are found under the names ``file_content`` and so on.
 
     Raises:
@@ -41,11 +44,11 @@ def list_table(section: TableCorpus) -> Listing:
     """
     title = f"corpus {section.title!r}"
     file = Path(section.file).expanduser().absolute()
-    content = _read(file, title=title)
+    content, lined = _read(file, title=section.title)
     if not len(content):
         raise CorpusError(f"{title}: {file} has no rows; it needs one per utterance")
     root = file.parent if section.root is None else Path(section.root).expanduser().absolute()
-    if not root.is_dir():
+    if not is_folder(root, title=section.title):
         raise CorpusError(
             f"{title}: root {section.root!r} is no folder; give the folder that the paths in "
             f"{file.name} start from"
@@ -96,11 +99,11 @@ def list_table(section: TableCorpus) -> Listing:
     for needed in ("path", "id"):
         for number in table.index[usable & (table[needed] == "")]:
             usable[number] = False
-            text = f"{file}, row {number + 1}: the {needed} is empty"
+            text = f"{file}, {row_name(number + 1, lined=lined)}: the {needed} is empty"
             problems.append(Problem(kind=f"no {needed}", text=text, id=table["id"][number]))
     table = table[usable]
-    _refuse_duplicates(table["id"], place=f"{title}: {file}")
-    table, strange = _understood(table, votes=votes, optional=optional, file=file)
+    _refuse_duplicates(table["id"], place=f"{title}: {file}", lined=lined)
+    table, strange = _understood(table, votes=votes, optional=optional, file=file, lined=lined)
     return Listing(
         table=table,
         source=FileSource(),
@@ -132,14 +135,17 @@ def _understood(
     votes: Mapping[str, pd.Series[str]],
     optional: Mapping[str, str | None],
     file: Path,
+    lined: bool,
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """The rows of which every cell makes sense, in our words; and one problem for each other.
 
     Args:
         votes: by emotion, the column that counts its votes.
         optional: from our columns to the names that the section gives for them.
+        file: for messages.
+        lined: whether each row is a line of the file.
     """
-    checked = cells.Cells(table["id"], file=file)
+    checked = cells.Cells(table["id"], file=file, lined=lined)
 
     def named(target: str) -> str:
         return optional.get(target) or target
@@ -187,9 +193,11 @@ def _understood(
     return kept, [checked.problems[row] for row in sorted(checked.problems)]
 
 
-def _read(file: Path, *, title: str) -> pd.DataFrame:
-    """The file's content as text, "" where a cell is empty."""
-    if not file.is_file():
+def _read(file: Path, *, title: str) -> tuple[pd.DataFrame, bool]:
+    """The file's content as text, "" where a cell is empty, and whether each row is a line."""
+    there = is_there(file, title=title)
+    title = f"corpus {title!r}"
+    if not there:
         raise CorpusError(f"{title}: file {str(file)!r} is no file; give a .csv or .parquet file")
     suffix = file.suffix.lower()
     if suffix not in (".csv", ".parquet"):
@@ -207,6 +215,15 @@ def _read(file: Path, *, title: str) -> pd.DataFrame:
         else:
             # Nullable types: a missing value must not turn whole numbers into fractions.
             content = pd.read_parquet(file, dtype_backend="numpy_nullable").reset_index(drop=True)
+        lined = suffix == ".csv" and row_per_line(file.read_bytes(), rows=len(content))
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{title}: {file} cannot be read as {suffix[1:]} ({error}); save it as UTF-8"
+        ) from error
+    except PermissionError as error:
+        raise CorpusError(
+            f"{title}: {file} cannot be read ({error.strerror or error}); change its permissions"
+        ) from error
     except (ValueError, OSError, pd.errors.ParserWarning) as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise CorpusError(
@@ -219,17 +236,17 @@ def _read(file: Path, *, title: str) -> pd.DataFrame:
         raise CorpusError(f"{title}: {file} has two columns called {twice[0]!r}; rename one")
     content.columns = pd.Index(names)
     text = {name: content[name].astype("str").fillna("").str.strip() for name in content.columns}
-    return pd.DataFrame(text, index=content.index, dtype="str")
+    return pd.DataFrame(text, index=content.index, dtype="str"), lined
 
 
-def _refuse_duplicates(ids: pd.Series[str], *, place: str) -> None:
+def _refuse_duplicates(ids: pd.Series[str], *, place: str, lined: bool) -> None:
     """Raise naming the first id that several rows share, and the rows."""
     again = ids[ids.duplicated(keep=False)]
     if len(again):
         first, others = again.iloc[0], again.nunique() - 1
-        rows = [str(number + 1) for number in again.index[again == first]]
+        rows = [number + 1 for number in again.index[again == first]]
         raise CorpusError(
-            f"{place}: rows {', '.join(rows[:5])} have the same id {first!r}"
+            f"{place}: {rows_name(rows[:5], lined=lined)} have the same id {first!r}"
             + (f" (as do rows of {others} more ids)" if others else "")
             + "; give each row its own id, "
             "or name the column that holds it with id_column"

@@ -11,6 +11,7 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.audio import FileSource
+from orchestrator.corpora.layouts.folders import corpus_root, is_folder
 from orchestrator.corpora.layouts.iemocap_labels import CODES, LABEL_SETS, SAID
 from orchestrator.corpora.layouts.iemocap_turns import Turn, read_transcript, read_turns
 from orchestrator.corpora.listing import About, Documented, Listing, Problem, text_of, votes_text
@@ -106,7 +107,7 @@ def list_iemocap(section: IemocapCorpus) -> Listing:
         CorpusError: the root is missing, holds no session with evaluations, or cannot be read.
     """
     root = _root(section)
-    present = [name for name in SESSIONS if (root / f"Session{name}").is_dir()]
+    present = [name for name in SESSIONS if is_folder(root / f"Session{name}", title=section.title)]
     found = _Found()
     read = []
     try:
@@ -147,14 +148,10 @@ def list_iemocap(section: IemocapCorpus) -> Listing:
 
 def _root(section: IemocapCorpus) -> Path:
     """The folder that holds ``Session1`` and so on: the root, or the one folder of the archive."""
-    given = Path(section.root).expanduser().absolute()
-    if not given.is_dir():
-        raise CorpusError(
-            f"corpus {section.title!r}: root {section.root!r} is no folder; give the folder of the "
-            "unpacked IEMOCAP, the one that holds 'Session1'"
-        )
+    hint = "the folder of the unpacked IEMOCAP, the one that holds 'Session1'"
+    given = corpus_root(section.root, title=section.title, hint=hint)
     for root in (given, given / "IEMOCAP_full_release"):
-        if any((root / f"Session{name}").is_dir() for name in SESSIONS):
+        if any(is_folder(root / f"Session{name}", title=section.title) for name in SESSIONS):
             return root
     raise CorpusError(
         f"corpus {section.title!r}: root {section.root!r} holds none of the folders Session1 to "

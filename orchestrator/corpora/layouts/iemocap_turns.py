@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ _HEAD: Final = re.compile(
 _NAME: Final = re.compile(
     r"(?P<dialogue>Ses0(?P<session>\d)[FM]_(?P<style>impro|script)\w*)_(?P<talker>[FM])\w*?\d+"
 )
+# A line that names a turn has to be its head, but for these: comments, votes and ratings.
+_NAMES_A_TURN: Final = re.compile(r"(?!%|C-|A-).*Ses0\d[FM]_")
 _VOTE: Final = re.compile(r"C-E\w*\s*:(?P<chosen>[^(]*)")
 _SPOKEN: Final = re.compile(r"(?P<name>Ses\w+)\s*(?:\[[^\]]*\])?\s*:(?P<words>.*)")
 
@@ -68,7 +71,8 @@ class Turn:
 def read_turns(file: Path) -> tuple[list[Turn], list[tuple[int, str]]]:
     """The turns of an evaluation file, and the numbers and text of lines that look like one only.
 
-    Every line that begins with ``[`` has to be a turn; votes belong to the turn above them.
+    Every line that begins with ``[`` or names a turn (but for comments, votes and ratings) has to
+    be a turn's head; votes belong to the turn above them.
 
     Raises:
         OSError: the file cannot be read.
@@ -78,7 +82,7 @@ def read_turns(file: Path) -> tuple[list[Turn], list[tuple[int, str]]]:
     votes: dict[str, float] = {}
     for number, raw in enumerate(_lines(file), start=1):
         line = raw.strip()
-        if line.startswith("["):
+        if line.startswith("[") or _NAMES_A_TURN.match(line):
             # The votes of a turn that is not understood must not go to the one before it.
             votes = {}
             turn = _turn(line, number=number, votes=votes)
@@ -133,9 +137,9 @@ def _vote(votes: dict[str, float], chosen: str) -> None:
 
 
 def _lines(file: Path) -> list[str]:
-    content = file.read_bytes()
+    content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     # Not str.splitlines, which also splits at characters that old code pages have for an ellipsis.

@@ -13,7 +13,9 @@ from typing import Final
 import pandas as pd
 
 from orchestrator.corpora.clips import ClipSource
+from orchestrator.corpora.layouts.folders import corpus_root
 from orchestrator.corpora.layouts.meld_clips import Clips, Folders, find_clips, walk
+from orchestrator.corpora.layouts.rows import row_name, row_per_line
 from orchestrator.corpora.listing import SPLITS, About, Documented, Listing, Problem, text_of
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import MeldCorpus
@@ -114,18 +116,14 @@ def list_meld(section: MeldCorpus) -> Listing:
     Ids are ``train-dia0_utt0`` and so on, since dialogues are numbered anew in each split.
     ``stated`` is what the start and end times tell. A map can also read ``sentiment``, ``season``
     and ``episode``. A row is listed whether its clip is there or not. Rows are numbered from 1,
-    the header not counted.
+    the header not counted; messages name the line too where each row is a line.
 
     Raises:
         CorpusError: the root is missing or cannot be read, there is no CSV file, or one is none of
             MELD's.
     """
-    root = Path(section.root).expanduser().absolute()
-    if not root.is_dir():
-        raise CorpusError(
-            f"corpus {section.title!r}: root {section.root!r} is no folder; give the folder of the "
-            "unpacked MELD, the one that holds 'train_sent_emo.csv'"
-        )
+    hint = "the folder of the unpacked MELD, the one that holds 'train_sent_emo.csv'"
+    root = corpus_root(section.root, title=section.title, hint=hint)
     found = _Found()
     try:
         folders = walk(root)
@@ -169,7 +167,7 @@ def _find(name: str, *, folders: Folders, found: _Found) -> Path | None:
 
 def _read_split(file: Path, *, split: str, clips: Clips, found: _Found, title: str) -> None:
     try:
-        cells = _cells(file, found=found)
+        cells, lined = _cells(file, found=found)
     except csv.Error as error:
         raise CorpusError(
             f"corpus {title!r}: {file} cannot be read as csv ({error}); "
@@ -185,7 +183,7 @@ def _read_split(file: Path, *, split: str, clips: Clips, found: _Found, title: s
     seen: set[str] = set()
     timeless: list[str] = []
     for number, values in enumerate(cells[1:], start=1):
-        where = f"{file}, row {number}"
+        where = f"{file}, {row_name(number, lined=lined)}"
         if len(values) != len(header):
             text = f"{where} has {len(values)} cells where the header has {len(header)}"
             found.problems.append(Problem(kind="strange row", text=text))
@@ -215,8 +213,8 @@ def _read_split(file: Path, *, split: str, clips: Clips, found: _Found, title: s
     _remark(found, f"{file}: no row names", clips.unnamed(stems), "clips")
 
 
-def _cells(file: Path, *, found: _Found) -> list[list[str]]:
-    """The rows of a CSV file, the header first, without empty lines."""
+def _cells(file: Path, *, found: _Found) -> tuple[list[list[str]], bool]:
+    """The rows of a CSV file, the header first, without empty lines; whether each is a line."""
     content = file.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -224,7 +222,8 @@ def _cells(file: Path, *, found: _Found) -> list[list[str]]:
         text = content.decode("cp1252", errors="replace")
         found.remarks.append(f"{file} is not UTF-8; it is read as Windows-1252")
     stream = io.StringIO(text.translate(_MISTAKEN), newline="")
-    return [cells for cells in csv.reader(stream) if cells]
+    rows = [cells for cells in csv.reader(stream) if cells]
+    return rows, row_per_line(content, rows=len(rows) - 1)
 
 
 def _row(cells: Mapping[str, str], *, split: str, clips: Clips) -> dict[str, str | float] | None:

@@ -14,6 +14,7 @@ from orchestrator.corpora.layouts.folders import (
     corpus_root,
     files_of,
     first_copies,
+    is_folder,
     subfolders,
 )
 from orchestrator.corpora.listing import About, Documented, Listing, Problem
@@ -97,7 +98,7 @@ def _recordings(root: Path, *, title: str) -> list[Recording]:
     """The WAV files of every layout, the distributed one first."""
     found: list[Recording] = []
     for place in (root / "AudioData", root):
-        if not any((place / speaker).is_dir() for speaker in SPEAKERS):
+        if not any(is_folder(place / speaker, title=title) for speaker in SPEAKERS):
             continue
         for folder in subfolders(place, title=title):
             # Two letters, as all speakers have, so that a stranger's folder is noticed too.
@@ -107,7 +108,7 @@ def _recordings(root: Path, *, title: str) -> list[Recording]:
                     for file in files_of(folder, title=title)
                 ]
     for place in (root, root / "ALL"):
-        if place.is_dir():
+        if is_folder(place, title=title):
             found += [
                 Recording(id=file.stem, file=file, place=place)
                 for file in files_of(place, title=title)

@@ -25,12 +25,12 @@ def make_zip(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def make_tar(path: Path, members: dict[str, bytes], mode: str = "w:gz") -> Path:
+def make_tar(path: Path, members: dict[str, bytes], mode: Any = "w:gz") -> Path:
     path.write_bytes(tar_bytes(members, mode))
     return path
 
 
-def tar_bytes(members: dict[str, bytes], mode: str = "w:gz") -> bytes:
+def tar_bytes(members: dict[str, bytes], mode: Any = "w:gz") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as file:
         for name, body in members.items():

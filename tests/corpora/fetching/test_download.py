@@ -12,7 +12,13 @@ from typing import IO, Any
 
 import pytest
 
-from orchestrator.corpora.fetching.download import Downloaded, Patience, Remote, download
+from orchestrator.corpora.fetching.download import (
+    Downloaded,
+    FetchError,
+    Patience,
+    Remote,
+    download,
+)
 from orchestrator.errors import CorpusError
 from tests.corpora.file_server import FileServer, serving
 
@@ -105,7 +111,7 @@ def test_a_later_call_goes_on_from_the_byte_that_the_error_names(
 ) -> None:
     server.drop_after, server.drops = 300_000, 1
 
-    with pytest.raises(CorpusError, match="the same command goes on from byte 300,000"):
+    with pytest.raises(FetchError, match="the same command goes on from byte 300,000"):
         download(remote(server), target, patience=Patience(tries=1))
     assert not target.exists()
 
@@ -117,7 +123,7 @@ def test_a_later_call_goes_on_from_the_byte_that_the_error_names(
 def test_a_server_in_trouble_for_long_is_given_up(server: FileServer, target: Path) -> None:
     server.errors = [503] * 9
 
-    with pytest.raises(CorpusError, match=r"503 .*3 times in a row; the same command starts again"):
+    with pytest.raises(FetchError, match=r"503 .*3 times in a row; the same command starts again"):
         download(remote(server), target, patience=HASTE)
     assert len(server.asked) == 3
 
@@ -136,7 +142,7 @@ def test_a_server_that_ignores_range_and_always_drops_ends_in_an_error(
 ) -> None:
     server.ranges, server.drop_after = False, 300_000
 
-    with pytest.raises(CorpusError, match="3 times in a row"):
+    with pytest.raises(FetchError, match="3 times in a row"):
         download(remote(server), target, patience=HASTE)
 
 
@@ -145,7 +151,7 @@ def test_a_file_that_changed_meanwhile_starts_over(
     server: FileServer, target: Path, heeds: bool
 ) -> None:
     server.drop_after, server.drops, server.heeds_if_range = 300_000, 1, heeds
-    with pytest.raises(CorpusError):
+    with pytest.raises(FetchError):
         download(remote(server), target, patience=Patience(tries=1))
     server.etag, server.files["/a/speech.zip"] = '"two"', BODY[::-1]
 
@@ -181,7 +187,7 @@ def test_without_a_word_on_the_version_nothing_is_continued(
 def test_a_part_of_another_address_is_not_continued(server: FileServer, target: Path) -> None:
     server.files["/b/speech.zip"] = BODY[::-1]
     server.drop_after, server.drops = 300_000, 1
-    with pytest.raises(CorpusError):
+    with pytest.raises(FetchError):
         download(remote(server), target, patience=Patience(tries=1))
 
     download(Remote(f"{server.url}/b/speech.zip"), target, patience=HASTE)
@@ -191,7 +197,7 @@ def test_a_part_of_another_address_is_not_continued(server: FileServer, target: 
 
 def test_a_part_that_was_whole_already_is_only_checked(server: FileServer, target: Path) -> None:
     server.drop_after, server.drops = 300_000, 1
-    with pytest.raises(CorpusError):
+    with pytest.raises(FetchError):
         download(remote(server), target, patience=Patience(tries=1))
     part = target.with_name("speech.zip.part")
     part.write_bytes(BODY)
@@ -205,7 +211,7 @@ def test_a_part_that_was_whole_already_is_only_checked(server: FileServer, targe
 
 def test_a_part_longer_than_the_file_starts_over(server: FileServer, target: Path) -> None:
     server.drop_after, server.drops = 300_000, 1
-    with pytest.raises(CorpusError):
+    with pytest.raises(FetchError):
         download(remote(server), target, patience=Patience(tries=1))
     target.with_name("speech.zip.part").write_bytes(BODY + b"more")
 
@@ -285,7 +291,7 @@ def test_nobody_listening_is_an_error_after_a_few_tries(target: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/speech.zip"
 
-        with pytest.raises(CorpusError, match="refused.*3 times in a row; the same command starts"):
+        with pytest.raises(FetchError, match="refused.*3 times in a row; the same command starts"):
             download(Remote(url), target, patience=HASTE)
 
 
@@ -296,7 +302,7 @@ def test_a_server_that_falls_silent_is_given_up(target: Path) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/speech.zip"
         brief = Patience(tries=2, first_pause=0.0, timeouts=(1.0, 0.1))
 
-        with pytest.raises(CorpusError, match="timed out"):
+        with pytest.raises(FetchError, match="timed out"):
             download(Remote(url), target, patience=brief)
 
 
@@ -360,3 +366,24 @@ def test_progress_goes_on_where_the_download_does(server: FileServer, target: Pa
     assert told[-1] == 1_024_000
     assert min(told) > 0
     assert told == sorted(told)
+
+
+def test_a_failing_network_is_no_bad_input(server: FileServer, target: Path) -> None:
+    server.errors = [503] * 3
+
+    with pytest.raises(FetchError) as failed:
+        download(remote(server), target, patience=HASTE)
+    assert failed.value.exit_code == 1
+    with pytest.raises(CorpusError) as missing:
+        download(Remote(f"{server.url}/elsewhere.zip"), target, patience=HASTE)
+    assert missing.value.exit_code == 2
+
+
+def test_a_connection_cut_before_the_first_byte_leaves_no_file(
+    server: FileServer, target: Path
+) -> None:
+    server.drop_after = 0
+
+    with pytest.raises(FetchError, match="the same command starts again"):
+        download(remote(server), target, patience=HASTE)
+    assert list(target.parent.iterdir()) == []

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from orchestrator.corpora.fetching import fetch, sources
-from orchestrator.corpora.fetching.download import Patience, Remote
+from orchestrator.corpora.fetching.download import FetchError, Patience, Remote
 from orchestrator.corpora.fetching.fetch import Fetched, fetch_corpus
 from orchestrator.corpora.fetching.sources import SOURCES
 from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError
+from orchestrator.publication import locked
 from tests.corpora.file_server import FileServer, serving
 
 HASTE = Patience(tries=2, first_pause=0.001, timeouts=(2.0, 2.0))
@@ -169,7 +170,7 @@ def test_progress_names_the_file(server: FileServer, tmp_path: Path) -> None:
 def test_an_interrupted_download_goes_on(server: FileServer, tmp_path: Path) -> None:
     archive = with_emodb(server)
     server.drop_after, server.drops = 100, 1
-    with pytest.raises(CorpusError, match="goes on from byte 100"):
+    with pytest.raises(FetchError, match="goes on from byte 100"):
         fetch_corpus("emodb", tmp_path, mirror=server.url, patience=Patience(tries=1))
     assert not (tmp_path / "emodb").exists()
 
@@ -499,3 +500,82 @@ def test_published_sources_are_addresses_and_hashes() -> None:
     for source in sources.SOURCES.values():
         assert re.fullmatch(r"https?://[a-z.]+/[^?#]+", source.archive.url)
         assert re.fullmatch(r"[0-9a-f]{32}", source.archive.md5 or "0" * 32)
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, CorpusError), (503, FetchError)])
+def test_a_download_that_never_began_leaves_no_folder(
+    server: FileServer, tmp_path: Path, status: int, error: type[Exception]
+) -> None:
+    server.errors = [status] * HASTE.tries
+
+    with pytest.raises(error, match=str(status)):
+        fetched("emodb", tmp_path, server)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_came_of_a_download_stays(server: FileServer, tmp_path: Path) -> None:
+    with_emodb(server)
+    server.drop_after, server.drops = 100, 1
+
+    with pytest.raises(FetchError):
+        fetch_corpus("emodb", tmp_path, mirror=server.url, patience=Patience(tries=1))
+    assert sorted(os.listdir(tmp_path / "emodb.archives")) == [
+        "download.zip.part",
+        "download.zip.part.json",
+    ]
+
+
+def test_two_commands_at_once_do_not_write_to_one_file(server: FileServer, tmp_path: Path) -> None:
+    with_emodb(server)
+    errors: list[FetchError] = []
+
+    def second(*what: object) -> None:
+        """While the first is at it, its bytes half here."""
+        if not errors:
+            with pytest.raises(FetchError, match="emodb by another command; wait") as failed:
+                fetched("emodb", tmp_path, server)
+            errors.append(failed.value)
+
+    assert fetched("emodb", tmp_path, server, progress=second).files == 3
+    assert errors[0].exit_code == 1
+    assert server.paths == [EMODB]
+    assert tree(tmp_path / "emodb") == EMODB_TREE
+    assert os.listdir(tmp_path) == ["emodb"]
+
+
+def test_a_command_that_is_tidying_up_is_left_to_it(server: FileServer, tmp_path: Path) -> None:
+    with_emodb(server)
+    fetched("emodb", tmp_path, server)
+    lock = tmp_path / "emodb.archives" / "lock"
+
+    with locked(lock, purpose="test"), pytest.raises(FetchError, match="by another command"):
+        fetched("emodb", tmp_path, server)
+
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_bytes(b"")  # as a crash leaves it
+    assert fetched("emodb", tmp_path, server).already
+    assert os.listdir(tmp_path) == ["emodb"]
+
+
+def test_a_damaged_corpus_keeps_its_archive(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_emodb(server)
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch, "_tidy", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fetched("emodb", tmp_path, server)
+    (tmp_path / "emodb" / "erkennung.txt").unlink()
+
+    with pytest.raises(CorpusError, match="went missing"):
+        fetched("emodb", tmp_path, server)
+    assert (tmp_path / "emodb.archives" / "download.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["zzz", "tabel", "syntetic"])
+def test_names_that_cannot_be_fetched_are_not_suggested(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CorpusError) as failed:
+        fetch_corpus(name, tmp_path)
+
+    said = str(failed.value).partition(";")[2]
+    assert said == " known: crema-d, emodb, iemocap, meld, ravdess, savee"

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.corpora.layouts.crema_d import list_crema_d
 from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.corpora.listing import Listing
+from orchestrator.corpora.loading import load_corpus
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import CremaDCorpus
 from tests.corpora import trees
@@ -23,6 +24,12 @@ NAMES = ("1001_DFA_ANG_XX", "1001_IEO_FEA_LO", "1002_TSI_NEU_XX")
 
 def listed(root: Path) -> Listing:
     return list_crema_d(CremaDCorpus(kind="crema-d", root=str(root)))
+
+
+def agreements(root: Path, **more: object) -> list[float]:
+    """Of the corpus that training gets, by id."""
+    corpus = load_corpus(CremaDCorpus(kind="crema-d", root=str(root), **more))
+    return corpus.table["agreement"].tolist()
 
 
 def refusal(root: Path) -> str:
@@ -79,10 +86,11 @@ def test_corpus_as_distributed_has_the_documented_counts(tmp_path: Path) -> None
     assert documented is not None
     assert documented.utterances == len(table)
     assert documented.counts == {"emotion": Counter(table["emotion"])}
-    # Place by place 0, 0.1, ... 1, and so again.
-    expected = [place % 11 / 10 for place in range(7442)]
-    by_id = table.set_index("id")["agreement"]
-    assert by_id[trees.crema_d_names()].tolist() == pytest.approx(expected)
+    # Place by place none of ten, one, ... ten chose the emotion asked for, and so again.
+    by_id = table.set_index("id").loc[trees.crema_d_names()]
+    asked = zip(by_id["votes"], by_id["emotion"], strict=True)
+    right = [json.loads(cast).get(emotion, 0) for cast, emotion in asked]
+    assert right == [place % 11 for place in range(7442)]
 
 
 def test_votes_of_those_who_heard_the_voice_only(small: Path) -> None:
@@ -94,9 +102,17 @@ def test_votes_of_those_who_heard_the_voice_only(small: Path) -> None:
         {"disgust": 3, "fear": 4, "neutral": 1},
         {"happiness": 1, "sadness": 8},
     ]
-    # The table's own column of agreement is the winner's share, which is another thing.
-    assert table["agreement"].tolist() == [0.6, 0.5, 0.0]
     assert listing.remarks == ()
+
+
+def test_agreement_is_on_the_emotions_that_are_learned(small: Path) -> None:
+    trees.put(small, (f"AudioWAV/{name}.wav" for name in NAMES), audio=True)
+    labels = {"anger": "negative", "disgust": "negative", "fear": "negative", "neutral": "neutral"}
+
+    # The table's own column of agreement is the winner's share, which is another thing.
+    assert agreements(small) == [0.6, 0.5, 0.0]
+    # 6 + 2 of 10, 3 + 4 of 8, none of 9.
+    assert agreements(small, labels=labels) == [0.8, 0.875, 0.0]
 
 
 def test_a_name_and_the_actor_tell_the_rest(small: Path) -> None:
@@ -121,7 +137,6 @@ def test_without_tables_remarks_say_what_is_not_known(tmp_path: Path) -> None:
 
     assert len(listing.table) == 7442
     assert set(listing.table["gender"]) == set(listing.table["votes"]) == {""}
-    assert listing.table["agreement"].isna().all()
     assert listing.remarks == (
         f"there is no {tmp_path}/VideoDemographics.csv: gender, age, race and ethnicity are not "
         "known",
@@ -144,7 +159,6 @@ def test_files_and_votes_without_each_other_are_counted(small: Path) -> None:
         f"{file} has votes for 1 missing file (1001_DFA_SAD_XX)",
         f"{file} has no votes for 2 files (1001_IEO_FEA_LO, 1002_TSI_NEU_XX)",
     )
-    assert math.isnan(listing.table.set_index("id").loc["1002_TSI_NEU_XX", "agreement"])
     assert listing.table["votes"].tolist()[1:] == ["", ""]
 
 
@@ -163,16 +177,15 @@ def test_rows_of_votes_that_make_no_sense_are_named(small: Path) -> None:
         "tabulatedVotes.csv: no sense in 3 rows ('100001' of '1001_DFA_ANG_XX', '7' of "
         "'1001_IEO_FEA_LO', '100003' of '')"
     )
-    assert listing.table["agreement"].isna().tolist() == [True, True, False]
+    assert (listing.table["votes"] == "").tolist() == [True, True, False]
 
 
 def test_nobody_voted_is_no_agreement(small: Path) -> None:
+    trees.put(small, (f"AudioWAV/{name}.wav" for name in NAMES), audio=True)
     votes(small, '"100001",0,0,0,0,0,0,"1001_DFA_ANG_XX",0,0,""\n')
 
-    row = listed(small).table.iloc[0]
-
-    assert math.isnan(row["agreement"])
-    assert row["votes"] == ""
+    assert all(map(math.isnan, agreements(small)))
+    assert listed(small).table["votes"][0] == ""
 
 
 @pytest.mark.parametrize("lacking", ["fileName", "S", ""])

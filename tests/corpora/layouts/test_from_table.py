@@ -10,6 +10,7 @@ import pytest
 from orchestrator.corpora import load_corpus
 from orchestrator.corpora.layouts.from_table import list_table
 from orchestrator.corpora.listing import Problem
+from orchestrator.corpora.loading import prepare
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import ColumnMap, TableCorpus
 
@@ -87,18 +88,18 @@ def test_parquet_keeps_whole_numbers_whole(folder: Path) -> None:
 
 
 def test_byte_order_mark_and_spaces_are_removed(folder: Path) -> None:
-    text = "\ufeffpath, speaker ,emotion\na.wav, x,anger \nb.wav,y,anger\n"
+    text = "\ufeffpath, speaker ,emotion\na.wav, x,anger \nb.wav,y,joy\n"
 
     corpus = load_corpus(table(folder, text)).table
 
     assert corpus["speaker"].tolist() == ["x", "y"]
-    assert set(corpus["emotion"]) == {"anger"}
+    assert corpus["emotion"].tolist() == ["anger", "joy"]
 
 
 def test_the_word_na_is_a_value(folder: Path) -> None:
-    corpus = load_corpus(table(folder, "path,speaker,emotion\na.wav,NA,anger\n")).table
+    corpus = load_corpus(table(folder, "path,speaker,emotion\na.wav,NA,anger\nb.wav,x,joy\n")).table
 
-    assert corpus["speaker"].tolist() == ["NA"]
+    assert corpus["speaker"].tolist() == ["NA", "x"]
 
 
 def test_absolute_paths_and_another_root(folder: Path, tmp_path_factory) -> None:
@@ -184,12 +185,14 @@ def test_duplicate_ids_name_id_and_rows(folder: Path) -> None:
 
     said = refusal(table(folder, text))
 
-    assert "rows 1, 3 have the same id 'u'; give each row its own id" in said
+    assert "rows 1, 3 (lines 2, 4) have the same id 'u'; give each row its own id" in said
     assert "id_column" in said
 
 
 def test_duplicate_paths_are_duplicate_ids(folder: Path) -> None:
-    assert "rows 1, 4 have the same id 'a.wav'" in refusal(table(folder, ROWS + "a.wav,08,joy\n"))
+    assert "rows 1, 4 (lines 2, 5) have the same id 'a.wav'" in refusal(
+        table(folder, ROWS + "a.wav,08,joy\n")
+    )
 
 
 def test_missing_audio_file(folder: Path) -> None:
@@ -202,7 +205,7 @@ def test_missing_audio_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (",08,joy\n", "row 4: the path is empty"),
+        (",08,joy\n", "row 4 (line 5): the path is empty"),
         ("d.wav,,joy\n", "utterance 'd.wav' has no speaker"),
         ("d.wav,08,\n", "utterance 'd.wav' has no emotion"),
         ("d.wav,08\n", "utterance 'd.wav' has no emotion"),
@@ -361,14 +364,16 @@ def test_a_value_that_makes_no_sense_names_row_column_and_value(
 
     assert (problem.kind, problem.id) == ("strange value", "b.wav")
     assert problem.text.startswith(
-        f"{folder}/corpus.csv, row 2, column {column!r}: {cell!r} is not {wanted}"
+        f"{folder}/corpus.csv, row 2 (line 3), column {column!r}: {cell!r} is not {wanted}"
     )
 
 
 def test_a_value_that_makes_no_sense_names_the_column_of_the_file(folder: Path) -> None:
     text = "path,speaker,emotion,sex\na.wav,x,anger,?\nb.wav,y,joy,f\n"
 
-    assert "row 1, column 'sex': '?' is not" in wrong(folder, text, gender_column="sex").text
+    assert (
+        "row 1 (line 2), column 'sex': '?' is not" in wrong(folder, text, gender_column="sex").text
+    )
 
 
 def test_a_row_with_two_faults_is_one_problem(folder: Path) -> None:
@@ -383,7 +388,7 @@ def test_rows_after_one_without_a_path_keep_their_numbers(folder: Path) -> None:
     listing = list_table(table(folder, text))
 
     assert [one.kind for one in listing.problems] == ["no path", "strange value"]
-    assert "row 2, column 'gender'" in listing.problems[1].text
+    assert "row 2 (line 3), column 'gender'" in listing.problems[1].text
     assert listing.table["id"].tolist() == ["c.wav"]
 
 
@@ -430,7 +435,7 @@ def test_a_number_of_votes_that_is_none(folder: Path, cell: str) -> None:
     problem = wrong(folder, text, votes_columns={"anger": "ang", "sadness": "sad"})
 
     assert (problem.kind, problem.id) == ("strange value", "b.wav")
-    assert f"row 2, column 'sad': {cell!r} is not a number of votes" in problem.text
+    assert f"row 2 (line 3), column 'sad': {cell!r} is not a number of votes" in problem.text
 
 
 def test_a_column_of_votes_that_is_missing(folder: Path) -> None:
@@ -452,15 +457,15 @@ def test_votes_in_our_own_form_are_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["content", "duration", "stated"])
 def test_a_column_with_a_name_of_ours_does_not_pass_for_ours(folder: Path, name: str) -> None:
-    text = f"path,speaker,emotion,{name}\na.wav,x,anger,5\n"
+    text = f"path,speaker,emotion,{name}\na.wav,x,anger,5\nb.wav,x,joy,7\n"
 
     listing = list_table(table(folder, text))
 
     assert name not in listing.table
-    assert listing.table[f"file_{name}"].tolist() == ["5"]
+    assert listing.table[f"file_{name}"].tolist() == ["5", "7"]
     assert f"the column {name!r} is found under the name 'file_{name}'" in listing.remarks[0]
     # Not what the file says: the audio is read all the same.
-    assert load_corpus(table(folder, text)).table["duration"].tolist() == [0.25]
+    assert load_corpus(table(folder, text)).table["duration"].tolist() == [0.25, 0.25]
 
 
 def test_words_in_a_column_called_content_are_transcripts_if_asked_for(folder: Path) -> None:
@@ -489,3 +494,98 @@ def test_columns_of_a_parquet_file_are_read_as_text(folder: Path) -> None:
     assert listing.table["agreement"].tolist()[0] == 0.5
     assert math.isnan(listing.table["agreement"].tolist()[1])
     assert listing.table["votes"].tolist() == ['{"anger": 2, "joy": 1}', ""]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'path,speaker,emotion,words\na.wav,x,anger,"two\nlines"\n,y,joy,\n',
+        "path,speaker,emotion,words\n\na.wav,x,anger,one\n,y,joy,\n",
+    ],
+    ids=["cell of two lines", "empty line"],
+)
+def test_where_rows_are_not_lines_only_the_row_is_told(folder: Path, text: str) -> None:
+    (problem,) = list_table(table(folder, text)).problems
+
+    assert problem.text == f"{folder}/corpus.csv, row 2: the path is empty"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n\r\n"])
+def test_line_ends_do_not_move_lines(folder: Path, end: str) -> None:
+    text = "path,speaker,emotion\r\na.wav,x,anger\r\n,y,joy" + end
+    (folder / "corpus.csv").write_bytes(text.encode())
+
+    (problem,) = list_table(table(folder)).problems
+
+    assert problem.text == f"{folder}/corpus.csv, row 2 (line 3): the path is empty"
+
+
+def test_rows_of_a_parquet_file_have_no_lines(folder: Path) -> None:
+    rows = {"path": ["a.wav", ""], "speaker": "x", "emotion": "joy"}
+    pd.DataFrame(rows).to_parquet(folder / "corpus.parquet")
+
+    (problem,) = list_table(TableCorpus(kind="table", file=str(folder / "corpus.parquet"))).problems
+
+    assert problem.text == f"{folder}/corpus.parquet, row 2: the path is empty"
+
+
+def test_another_code_page_is_to_be_saved_as_utf8(folder: Path) -> None:
+    rows = "path,speaker,emotion\na.wav,Jos\u00e9,anger\nb.wav,y,joy\n"
+    (folder / "corpus.csv").write_bytes(rows.encode("cp1252"))
+
+    said = refusal(table(folder))
+
+    assert f"{folder}/corpus.csv cannot be read as csv ('utf-8' codec" in said
+    assert said.endswith("; save it as UTF-8")
+
+
+def test_a_table_that_may_not_be_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    section = table(folder, ROWS)
+    monkeypatch.setattr(pd, "read_csv", refuse)
+
+    assert refusal(section).endswith(
+        "corpus.csv cannot be read (Permission denied); change its permissions"
+    )
+
+
+def test_agreement_follows_from_the_votes_for_what_is_learned(folder: Path) -> None:
+    text = (
+        "path,speaker,emotion,ang,fear,joy\n"
+        "a.wav,x,anger,2,1,1\nb.wav,y,joy,0,0,3\nc.wav,y,fear,1,1,2\n"
+    )
+    merged = {"anger": "negative", "fear": "negative", "joy": "joy"}
+    columns = {"anger": "ang", "fear": "fear", "joy": "joy"}
+
+    corpus = load_corpus(table(folder, text, votes_columns=columns, labels=merged))
+
+    assert corpus.table["agreement"].tolist() == [0.75, 1.0, 0.5]
+
+
+def test_what_is_not_learned_need_not_be_complete(folder: Path) -> None:
+    text = ROWS + "d.wav,,fear\n"
+
+    prepared = prepare(table(folder, text, labels={"anger": "anger", "joy": "joy"}))
+
+    assert (prepared.problems, prepared.not_used) == ((), {"fear": 1})
+    assert (prepared.listed, prepared.used, prepared.set_aside) == (4, 3, 0)
+
+
+def test_a_row_without_an_emotion_is_a_problem_whatever_is_learned(folder: Path) -> None:
+    text = ROWS + "d.wav,x,\ne.wav,,joy\nf.wav,,\n"
+
+    prepared = prepare(table(folder, text, labels={"anger": "angry", "joy": "joy"}))
+
+    kinds = sorted((one.kind, one.id) for one in prepared.problems)
+    assert kinds == [("no-emotion", "d.wav"), ("no-speaker", "e.wav"), ("no-speaker", "f.wav")]
+    assert (prepared.listed, prepared.used, prepared.set_aside) == (6, 3, 3)
+
+
+def test_rows_without_any_emotion_are_problems_and_no_fault_of_labels(folder: Path) -> None:
+    text = "path,speaker,emotion\na.wav,x,\nb.wav,y,\n"
+
+    prepared = prepare(table(folder, text, labels={"anger": "anger"}))
+
+    assert [one.kind for one in prepared.problems] == ["no-emotion", "no-emotion"]

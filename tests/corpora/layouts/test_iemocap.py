@@ -321,6 +321,61 @@ def test_lines_that_are_no_turns_are_named_with_file_and_line(tmp_path: Path) ->
     assert f"{file}, line 13: '[1 - 2] nobody" in listing.problems[1].text
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("[", ""),
+        ("[", "\ufeff["),
+        ("[6.0000 - 6.1500]\t", ""),
+        ("[6.0000 - ", ""),
+        ("[", "{"),
+    ],
+    ids=["no bracket", "mark", "no times", "half the times", "another bracket"],
+)
+def test_a_damaged_head_is_named_and_its_votes_go_to_nobody(
+    tmp_path: Path, damage: tuple[str, str]
+) -> None:
+    turns = [Turn(F000, code="ang"), Turn(M000, code="sad"), Turn(F001, code="neu")]
+    file = write_dialogue(tmp_path, "Ses01F_impro01", turns)
+    lines = file.read_text().split("\n")
+    place = next(place for place, line in enumerate(lines) if M000 in line)
+    lines[place] = lines[place].replace(*damage, 1)
+    file.write_text("\n".join(lines))
+
+    listing = listed(tmp_path)
+
+    assert listing.table["id"].tolist() == [F000, F001]
+    votes = [json.loads(one) for one in listing.table["votes"]]
+    assert votes == [{"anger": 3}, {"neutral": 3}]
+    (problem,) = listing.problems
+    assert problem.kind == "strange row"
+    assert problem.text.startswith(f"{file}, line {place + 1}: ")
+    assert M000 in problem.text
+
+
+def test_comments_votes_and_ratings_may_name_a_turn(tmp_path: Path) -> None:
+    file = write_dialogue(tmp_path, "Ses01F_impro01", [Turn(F000, code="ang")])
+    text = file.read_text().replace("()", f"(as in {M000})")
+    file.write_text(f"% {M000} is lost\n{text}")
+
+    listing = listed(tmp_path)
+
+    assert listing.problems == ()
+    assert json.loads(listing.table["votes"][0]) == {"anger": 3}
+
+
+@pytest.mark.parametrize("byte", [b"", b"\x85"], ids=["utf-8", "latin-1"])
+def test_a_mark_at_the_beginning_of_a_file_is_no_damage(tmp_path: Path, byte: bytes) -> None:
+    file = write_dialogue(tmp_path, "Ses01F_impro01", [Turn(F000)])
+    head = file.read_bytes().split(b"\n", 2)[2]
+    file.write_bytes(b"\xef\xbb\xbf" + head + b"% " + byte + b"\n")
+
+    listing = listed(tmp_path)
+
+    assert listing.problems == ()
+    assert listing.table["id"].tolist() == [F000]
+
+
 def test_a_turn_of_another_session_is_strange(tmp_path: Path) -> None:
     file = write_dialogue(tmp_path, "Ses01F_impro01", [Turn(F000)])
     text = file.read_text()

@@ -166,9 +166,9 @@ def test_faults_of_real_copies_are_named(tmp_path: Path) -> None:
     again, label = listing.problems
     dev = tmp_path / "dev_sent_emo.csv"
     assert again.kind == "duplicate row"
-    assert again.text == f"{dev}, row 5 is validation-dia0_utt0 a second time"
+    assert again.text == f"{dev}, row 5 (line 6) is validation-dia0_utt0 a second time"
     assert (label.kind, label.id) == ("unknown label", "validation-dia5_utt0")
-    assert f"{dev}, row 6: 'bored' is no emotion of MELD" in label.text
+    assert f"{dev}, row 6 (line 7): 'bored' is no emotion of MELD" in label.text
     assert listing.remarks == (
         f"{tmp_path / 'train_sent_emo.csv'} is not UTF-8; it is read as Windows-1252",
         f"{tmp_path / 'test_sent_emo.csv'}: no row names 2 clips "
@@ -312,20 +312,32 @@ def test_rows_that_make_no_sense(tmp_path: Path) -> None:
         writer = csv.writer(stream)
         writer.writerow(cells[:-1])
         writer.writerow([*cells, "more"])
-        writer.writerow([])
         writer.writerow([*cells[:5], "zero", *cells[6:]])
 
     listing = listed(tmp_path)
 
     assert listing.table["id"].tolist() == ["train-dia0_utt0"]
     assert [(problem.kind, problem.text) for problem in listing.problems] == [
-        ("strange row", f"{file}, row 2 has 10 cells where the header has 11"),
-        ("strange row", f"{file}, row 3 has 12 cells where the header has 11"),
+        ("strange row", f"{file}, row 2 (line 3) has 10 cells where the header has 11"),
+        ("strange row", f"{file}, row 3 (line 4) has 12 cells where the header has 11"),
         (
             "strange row",
-            f"{file}, row 4: Dialogue_ID and Utterance_ID have to be whole numbers",
+            f"{file}, row 4 (line 5): Dialogue_ID and Utterance_ID have to be whole numbers",
         ),
     ]
+
+
+@pytest.mark.parametrize("before", ["", "\r\n"], ids=["cell of two lines", "empty line"])
+def test_where_rows_are_not_lines_only_the_row_is_told(tmp_path: Path, before: str) -> None:
+    words = "Oh." if before else "Oh,\nno!"
+    file = write_rows(tmp_path, "train", [Row(0, 0, words=words)])
+    with file.open("a", newline="") as stream:
+        stream.write(before)
+        csv.writer(stream).writerow(Row(0, 1).cells(2)[:-1])
+
+    (problem,) = listed(tmp_path).problems
+
+    assert problem.text == f"{file}, row 2 has 10 cells where the header has 11"
 
 
 def test_the_same_dialogue_in_two_splits_is_no_duplicate(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""The result of an evaluation: everything a reader needs, made of nothing but the inputs."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.macs import multiply_accumulates
+from orchestrator.corpora import Corpus
+from orchestrator.corpora.listing import Problem
+from orchestrator.evaluation.metrics import score_row, scores, speaker_rows
+from orchestrator.evaluation.sealed import Scored, Unsealed
+from orchestrator.evaluation.selection import seen_by_sweep
+from orchestrator.evaluation.statistics import differences, summarise
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.recipe import VerticalVitTeacher
+from orchestrator.features import PackedFrames
+from orchestrator.preparation import PlannedFold
+from orchestrator.store import Store
+from orchestrator.sweep.study import recipe_and_features
+from orchestrator.training.networks import build_network
+
+
+def result_of(
+    experiment: Experiment,
+    done: list[tuple[Scored, Unsealed]],
+    planned: list[PlannedFold],
+    protocols: dict[str, str],
+    fingerprints: dict[str, str],
+    *,
+    code: dict[str, str],
+    macs: dict[tuple[str, str], int],
+) -> dict[str, Any]:
+    """Everything a reader needs, in an order that depends on nothing but the inputs."""
+    done = sorted(done, key=lambda pair: tuple(map(str, pair[0].job.place)))
+    emotions = {entry.task.corpus: list(entry.task.emotions) for entry in planned}
+    rows = []
+    together: dict[tuple[str, str, int], list[Unsealed]] = defaultdict(list)
+    for scored, unsealed in done:
+        job = scored.job
+        together[job.task.corpus, job.system, job.task.seed].append(unsealed)
+        rows.append(
+            score_row(
+                unsealed.labels,
+                unsealed.predictions,
+                job.task.classes,
+                corpus=job.task.corpus,
+                system=job.system,
+                fold=job.task.fold,
+                seed=job.task.seed,
+                epoch=scored.epoch,
+                parameters=scored.parameters,
+            )
+        )
+    prepared = {entry.task.corpus: entry.prepared for entry in planned}
+    tested = {
+        name: {i for e in planned if e.task.corpus == name for i in e.fold.test}
+        for name in prepared
+    }
+    units = {name: entry.unit(experiment.protocol) for name, entry in prepared.items()}
+    by_dialogue: dict[str, list[dict[str, object]]] = {
+        name: [] for name, unit in units.items() if unit == "dialogue"
+    }
+    speakers: list[dict[str, object]] = []
+    confusion: dict[str, dict[str, dict[str, Any]]] = {}
+    for (corpus, system, seed), parts in sorted(together.items()):
+        labels = np.concatenate([part.labels for part in parts])
+        predictions = np.concatenate([part.predictions for part in parts])
+        who = [speaker for part in parts for speaker in part.speakers]
+        classes = len(emotions[corpus])
+        speakers += speaker_rows(
+            labels, predictions, who, classes, corpus=corpus, system=system, seed=seed
+        )
+        if units[corpus] == "dialogue":
+            dialogues = [unit for part in parts for unit in part.units]
+            by_dialogue[corpus] += speaker_rows(
+                labels, predictions, dialogues, classes, corpus=corpus, system=system, seed=seed
+            )
+        found = scores(labels, predictions, classes).confusion
+        confusion.setdefault(corpus, {}).setdefault(system, {})[str(seed)] = found.tolist()
+    return {
+        "experiment": experiment.name,
+        "variant": experiment.variant,
+        "selection": experiment.evaluate.selection,
+        "protocols": protocols,
+        "fingerprints": fingerprints,
+        "emotions": emotions,
+        "selected": None if experiment.selected is None else experiment.selected.model_dump(),
+        "code": code,
+        "recipe": recipe_and_features(experiment)["recipe"],
+        "seeds": list(experiment.evaluate.seeds),
+        "rows": rows,
+        "speakers": speakers,
+        "confusion": confusion,
+        "summary": summarise(rows, macs=macs),
+        "units": units,
+        "seen_by_sweep": {
+            name: seen_by_sweep(experiment, entry, tested[name]) for name, entry in prepared.items()
+        },
+        "differences": _differences(speakers, by_dialogue),
+        "not_used": {name: entry.corpus.not_used for name, entry in prepared.items()},
+        "set_aside": {
+            name: [_told(problem, entry.corpus) for problem in entry.corpus.set_aside]
+            for name, entry in prepared.items()
+        },
+        "accepted": {
+            name: [_told(problem, entry.corpus) for problem in entry.corpus.accepted]
+            for name, entry in prepared.items()
+        },
+        "dropped": {
+            name: [
+                {
+                    "fold": entry.task.fold,
+                    "seed": entry.task.seed,
+                    "utterances": len(entry.fold.dropped),
+                }
+                for entry in planned
+                if entry.task.corpus == name
+            ]
+            for name in prepared
+            if experiment.protocol.text_disjoint
+        },
+    }
+
+
+def _told(problem: Problem, corpus: Corpus) -> dict[str, str]:
+    """A problem without the folders of this machine, so that results are the same anywhere."""
+    text = problem.text
+    for place in corpus.place.split(os.pathsep):
+        folder = Path(place).parent if Path(place).suffix else Path(place)
+        text = text.replace(f"{folder}{os.sep}", "")
+    return {"id": problem.id, "kind": problem.kind, "text": text}
+
+
+def _differences(
+    speakers: list[dict[str, object]], by_dialogue: dict[str, list[dict[str, object]]]
+) -> list[dict[str, Any]]:
+    """Per speaker, or per dialogue: of these accuracy only, since one holds few emotions."""
+    found = differences([row for row in speakers if row["corpus"] not in by_dialogue])
+    for rows in by_dialogue.values():
+        found += differences(rows, unit="dialogue", metrics=("accuracy",))
+    return found
+
+
+def multiply_accumulates_of(
+    experiment: Experiment, planned: list[PlannedFold], store: Store
+) -> dict[tuple[str, str], int]:
+    """Multiply-accumulates of an utterance of the corpus' mean length; not of frozen encoders."""
+    found: dict[tuple[str, str], int] = {}
+    for entry in {e.task.corpus: e for e in planned}.values():
+        task = entry.task
+        pack = PackedFrames.open(store, task.frames)
+        frames = round(float(np.mean([pack.length(name) for name in pack.ids])))
+        sections = {"student-alone": task.recipe.student, "distilled": task.recipe.student}
+        if isinstance(task.recipe.teacher, VerticalVitTeacher):
+            sections["teacher"] = task.recipe.teacher
+        for system, section in sections.items():
+            network = build_network(section, features=task.features, classes=task.classes)
+            found[task.corpus, system] = multiply_accumulates(
+                network, frames=frames, width=pack.width
+            )
+    return found
