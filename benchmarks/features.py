@@ -143,14 +143,23 @@ def measure(
         "loop, kept",
         *(["kaldi"] if importlib.util.find_spec("kaldi_native_fbank") else []),
     ]
+    systems = [*others, "ours"]
     runs: list[Run] = []
     for turn in range(turns):
+        # Each turn begins with another, since what has run before is not without effect.
+        first = turn % len(systems)
         for some in [cores[:1], cores] if len(cores) > 1 else [cores]:
-            for name in others:
+            for name in systems[first:] + systems[:first]:
+                if name == "ours":
+                    runs += ours(paths, section=section, cores=some, folder=folder, turn=turn)
+                    continue
                 runs.append(
                     other(name, paths, section=section, cores=some, folder=folder, turn=turn)
                 )
-            runs += ours(paths, section=section, cores=some, folder=folder, turn=turn)
+    # In the order of the tables, whoever began.
+    runs.sort(
+        key=lambda run: (run.cores, [*systems, "ours: check", "ours: pack"].index(run.system))
+    )
     memory = []
     for files in sorted({max(1, len(paths) // 4), max(1, len(paths) // 2)} - {len(paths)}):
         memory += ours(paths[:files], section=section, cores=cores[:1], folder=folder, turn=0)
