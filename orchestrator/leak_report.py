@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
-
-import pandas as pd
 
 from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.corpus import Acceptable, CorpusSection
 from orchestrator.experiment.protocol import ProtocolSection
 from orchestrator.preparation import joint_corpora, load_corpora
-from orchestrator.protocols.fold import Rows
+from orchestrator.protocols.checking import check_fold
+from orchestrator.protocols.fold import Fold, Rows
 from orchestrator.protocols.leaks import Leak, corpus_leaks, fold_leaks
-from orchestrator.protocols.making import deal_folds, make_folds
+from orchestrator.protocols.making import deal_folds
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,10 @@ def find_leaks(
             leaks = corpus_leaks(corpus.table, protocol)
             folds, refused = 0, ""
             dropped: set[int] = set()
+            rows = Rows.of(corpus.table)
             for seed in seeds:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    dealt = deal_folds(Rows.of(corpus.table), protocol, seed=seed)
-                    refused = refused or _refusal(corpus.table, protocol, seed=seed)
+                dealt = deal_folds(rows, protocol, seed=seed)
+                refused = refused or _refusal(dealt, rows, protocol)
                 folds = len(dealt)
                 dropped |= {len(fold.dropped) for fold in dealt}
                 leaks += fold_leaks(dealt, corpus.table, protocol, seed=seed)
@@ -119,9 +116,11 @@ def find_leaks(
     return tuple(reports)
 
 
-def _refusal(table: pd.DataFrame, protocol: ProtocolSection, *, seed: int) -> str:
+def _refusal(folds: Iterable[Fold], rows: Rows, protocol: ProtocolSection) -> str:
+    """Why an experiment refuses the first fold that it refuses; "" if it takes all."""
     try:
-        make_folds(table, protocol, seed=seed)
+        for fold in folds:
+            check_fold(fold, rows, protocol)
     except ProtocolError as error:
         return str(error)
     return ""

@@ -92,7 +92,8 @@ class FileSource:
                     # Pictures and the like may stand before the samples.
                     layout = layout_of(head + stream.read(_READ_WHOLE))
             if layout is not None:
-                layout = replace(layout, present=size - layout.start)
+                if size > _READ_WHOLE:
+                    layout = replace(layout, present=size - layout.start)
                 _refuse_cut(layout, path=path)
                 if size <= _READ_WHOLE and (found := plain_numbers(head, layout)) is not None:
                     return _mono(found[0]), found[1]
@@ -103,8 +104,6 @@ class FileSource:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise AudioError(f"{path} does not exist", kind="missing") from error
         except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-            if isinstance(error, AudioError):
-                raise
             reason = str(getattr(error, "error_string", error)).rstrip(".")
             raise AudioError(
                 f"{path} is no readable audio ({reason})", kind="unreadable"
@@ -287,15 +286,15 @@ def examine_in_order(
     Each thread holds the audio of one utterance and lets go of it before the next. Close the
     iterator to end early: utterances that no thread has begun are then left alone.
     """
+    workers = min(8, usable_cores())
+    if workers == 1:
+        yield from (examine(path, source=source) for path in paths)
+        return
     blocks = [paths[place : place + _BLOCK] for place in range(0, len(paths), _BLOCK)]
 
     def examine_block(some: Sequence[str]) -> list[Heard | Problem]:
         return [examine(path, source=source) for path in some]
 
-    workers = min(8, usable_cores())
-    if workers == 1:
-        yield from (examine(path, source=source) for path in paths)
-        return
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         for found in pool.map(examine_block, blocks):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,7 +131,7 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
             for old, new in (corpus.labels or {}).items()
             if old != new
         },
-        place=os.pathsep.join(corpus.place for corpus in corpora),
+        folders=tuple(folder for corpus in corpora for folder in corpus.folders),
         said=tuple(f"{corpus.name}: {part}" for corpus in corpora for part in corpus.said),
         source=JointSource(tuple(corpus.source for corpus in corpora)),
     )

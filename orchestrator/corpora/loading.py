@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +137,7 @@ def prepare(
             accepted=tuple(one for one in found if one.id not in aside),
             labels=labels_of(listing, section=section),
             said=listing.said,
-            place=listing.place,
+            folders=_folders(listing),
             source=listing.source,
         )
     prepared = Prepared(
@@ -209,6 +210,14 @@ def _listed(section: CorpusSection) -> Listing:
     if "agreement" not in table:
         absent["agreement"] = float("nan")
     return replace(listing, table=table.assign(**absent))
+
+
+def _folders(listing: Listing) -> tuple[str, ...]:
+    """The folders that messages about utterances name: of the table, and of the audio."""
+    place = Path(listing.place)
+    audio = {str(Path(path).parent) for path in listing.table["path"] if Path(path).is_absolute()}
+    common = (os.path.commonpath(audio),) if audio else ()
+    return (str(place if place.is_dir() else place.parent), *common)
 
 
 def _heard(

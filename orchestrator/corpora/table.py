@@ -67,7 +67,7 @@ class Corpus:
         accepted: problems of utterances that are used all the same.
         labels: from the corpus's own emotions to those learned, where a map was used.
         said: parts of the protocol string that the corpus's own options add.
-        place: the folder or file it was read from, which results do not tell.
+        folders: where its files lie on this machine, which results do not tell.
         source: where the audio of a ``path`` comes from; default: audio files.
 
     Raises:
@@ -83,7 +83,7 @@ class Corpus:
     accepted: tuple[Problem, ...] = ()
     labels: Mapping[str, str] | None = None
     said: tuple[str, ...] = ()
-    place: str = ""
+    folders: tuple[str, ...] = ()
     source: AudioSource = field(default_factory=FileSource)
 
     def __post_init__(self) -> None:

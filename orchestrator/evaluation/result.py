@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,8 +129,7 @@ def result_of(
 def _told(problem: Problem, corpus: Corpus) -> dict[str, str]:
     """A problem without the folders of this machine, so that results are the same anywhere."""
     text = problem.text
-    for place in corpus.place.split(os.pathsep):
-        folder = Path(place).parent if Path(place).suffix else Path(place)
+    for folder in corpus.folders:
         text = text.replace(f"{folder}{os.sep}", "")
     return {"id": problem.id, "kind": problem.kind, "text": text}
 

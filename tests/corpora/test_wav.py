@@ -145,3 +145,34 @@ def test_much_before_the_samples_of_a_large_file_hides_no_cut(
 
     with pytest.raises(AudioError, match="cut short"):
         FileSource().read(str(tmp_path / "x.wav"))
+
+
+def test_a_read_that_ends_early_is_a_cut_and_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk on the network may give less than the file's size."""
+    file = written(tmp_path)
+    half = file.read_bytes()[:1000]
+    monkeypatch.setattr(audio_module, "open", lambda *_, **__: _Short(file, half), raising=False)
+
+    with pytest.raises(AudioError, match="cut short"):
+        FileSource().read(str(file))
+
+
+class _Short:
+    """A file whose reads end early."""
+
+    def __init__(self, file: Path, there: bytes) -> None:
+        self.stream, self.there = file.open("rb"), there
+
+    def __enter__(self) -> _Short:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def read(self, count: int) -> bytes:
+        return self.there

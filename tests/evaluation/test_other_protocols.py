@@ -145,3 +145,6 @@ def test_an_official_split_says_its_test_size_and_what_was_set_aside(
         ("dialogue", "accuracy", 3)
     }
     assert "set aside: 1 utterances (1 silent): " in markdown(result)
+    # where the files lie on this machine is told to nobody
+    assert aside["text"].startswith("d00-0.wav is silent")
+    assert str(tmp_path) not in json.dumps(result)
