@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.outputs import Output, length_mask
+from models.pooling import AttentivePooling
 from models.transformer import Transformer
 
 TIME_BLOCKS = 2
@@ -51,26 +52,6 @@ class ConvBlock(nn.Module):
         # With planes last in memory both moves are views. GELU keeps the zeros.
         heard = self.norm(self.conv(planes).permute(0, 2, 3, 1)).mul_(mask[:, :, None, None])
         return F.gelu(heard).permute(0, 3, 1, 2)
-
-
-class AttentivePooling(nn.Module):
-    """Weighted mean over time; each head weighs its share of the features by its own query.
-
-    Args:
-        dim: width of a token; each head pools ``dim / heads`` of it.
-        heads: divides ``dim``.
-    """
-
-    def __init__(self, dim: int, *, heads: int) -> None:
-        super().__init__()
-        self.score = nn.Linear(dim, heads)
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Pool ``tokens`` (batch, tokens, dim) over ``mask`` (batch, tokens) to (batch, dim)."""
-        scores = self.score(tokens).float().masked_fill(~mask[..., None], -torch.inf)
-        weights = scores.softmax(dim=1).to(tokens.dtype)
-        shares = tokens.view(*weights.shape, -1)
-        return torch.einsum("bth,bthd->bhd", weights, shares).flatten(1)
 
 
 class ConvTransformer(nn.Module):

@@ -1,16 +1,20 @@
-"""A learned mix of a frozen encoder's layers and a linear head: all of it that a fold fits."""
+"""A learned mix of an encoder's layers and a linear head: all that a fold fits to a frozen one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from models.outputs import length_mask
+from models.pooling import AttentivePooling
+
 
 @dataclass(frozen=True, slots=True)
 class MixOutput:
-    """What ``LayerMixHead`` returns; named as in ``models.outputs.Output``."""
+    """What the heads return; named as in ``models.outputs.Output``."""
 
     logits: Tensor
     """(batch, classes), unnormalised."""
@@ -81,3 +85,68 @@ class LayerMixHead(nn.Module):
         # (frame - mean) / deviation, mixed, in one pass over frames: they are large.
         factors = self.mix.softmax(dim=0)[:, None] / deviation
         return torch.einsum("lw,...lw->...w", factors, frames.float()) - (factors * mean).sum(0)
+
+
+class FrameMixHead(LayerMixHead):
+    """The same over frames, where the encoder's output changes with training or its frames have
+    learned weights.
+
+    ``mean`` and ``statistics`` pool each layer over time, and the vectors are mixed as
+    ``LayerMixHead`` mixes them. ``attentive`` mixes frames (``mix_frames``) and pools the mixture
+    by learned weights of time, which begin equal: the mean.
+
+    Args:
+        layers: hidden states to mix.
+        width: of the encoder.
+        classes: emotions.
+        pooling: over time; ``dim`` is twice ``width`` under ``statistics``.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        width: int,
+        classes: int,
+        pooling: Literal["mean", "statistics", "attentive"],
+    ) -> None:
+        super().__init__(
+            layers=layers, width=2 * width if pooling == "statistics" else width, classes=classes
+        )
+        self.statistics = pooling == "statistics"
+        self.attention: AttentivePooling | None = None
+        if pooling == "attentive":
+            self.attention = AttentivePooling(width, heads=1)
+            nn.init.zeros_(self.attention.score.weight)
+
+    def vectors(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Pool each layer without learned weights: what ``fit_statistics`` takes.
+
+        Args:
+            frames: (batch, frames, layers, encoder width).
+            lengths: (batch,) int, real frames.
+
+        Returns:
+            (batch, layers, width), or twice the width with the population's standard deviation.
+        """
+        real = length_mask(lengths, frames.shape[1])[:, :, None, None]
+        count = lengths[:, None, None].to(frames)
+        mean = frames.masked_fill(~real, 0.0).sum(1) / count
+        if not self.statistics:
+            return mean
+        centred = (frames - mean[:, None]).masked_fill(~real, 0.0)
+        # the root's slope is infinite at zero, where an utterance of one frame is
+        deviation = (centred.square().sum(1) / count).clamp_min(1e-12).sqrt()
+        return torch.cat([mean, deviation], dim=-1)
+
+    def mixed(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixed frames (batch, frames, encoder width), which a student may match, and lengths."""
+        return self.mix_frames(frames), lengths
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> MixOutput:  # type: ignore[override]
+        """Classify ``frames`` (batch, frames, layers, width), of which ``lengths`` are real."""
+        if self.attention is None:
+            return super().forward(self.vectors(frames, lengths))
+        mixed, lengths = self.mixed(frames, lengths)
+        pooled = self.attention(mixed, length_mask(lengths, mixed.shape[1]))
+        return MixOutput(logits=self.head(pooled), pooled=pooled)

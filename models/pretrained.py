@@ -1,9 +1,7 @@
-"""Frozen speech encoders from a local ``transformers`` folder: Whisper, wav2vec 2.0 and its kin."""
+"""Speech encoders from a local ``transformers`` folder: Whisper, wav2vec 2.0 and its kin."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.encoder_folder import (
+    NotAnEncoderError,
+    block_count,
+    model_type,
+    sample_rate,
+    weights_hash,
+)
+from models.hub import resolve_root
 from models.layer_mix import LayerMixHead, MixOutput
 
 if TYPE_CHECKING:
@@ -24,26 +30,15 @@ __all__ = [
     "MixOutput",
     "NotAnEncoderError",
     "SpeechEncoder",
+    "block_count",
     "load_encoder",
+    "resolve_root",
+    "sample_rate",
     "weights_hash",
 ]
 
-WAVEFORM_MODELS = (
-    "wav2vec2",
-    "hubert",
-    "wavlm",
-    "data2vec-audio",
-    "unispeech",
-    "unispeech-sat",
-    "wav2vec2-conformer",
-)
-"""``model_type`` of encoders that listen to the waveform through strided convolutions."""
 NOT_NEEDED = ("masked_spec_embed",)
 """Weights that only pre-training uses; many published checkpoints lack them."""
-
-
-class NotAnEncoderError(ValueError):
-    """A folder is no speech encoder that can be loaded; the message says what is missing."""
 
 
 class SpeechEncoder:
@@ -52,6 +47,8 @@ class SpeechEncoder:
     Each utterance is encoded by itself, so that its numbers depend on nothing else.
     """
 
+    model: Any
+    """The ``transformers`` module that fine-tuning takes its blocks from."""
     sample_rate: int
     """Hz of the waveforms that it expects."""
     layers: int
@@ -60,9 +57,11 @@ class SpeechEncoder:
     """Features of a hidden state."""
     seconds_per_frame: float
     """Time from one frame to the next."""
+    longest: int | None = None
+    """Samples that ``batch`` takes of one utterance at most; None: any number."""
 
     def __init__(self, model: Any, extractor: Any, *, device: str) -> None:
-        self._model = model.eval().requires_grad_(False).to(torch.device(device))
+        self.model = model.eval().requires_grad_(False).to(torch.device(device))
         self._extractor = extractor
         self._device = device
         self.sample_rate = int(extractor.sampling_rate)
@@ -82,21 +81,29 @@ class SpeechEncoder:
         Raises:
             ValueError: a waveform is empty or not one-dimensional.
         """
-        for index, waveform in enumerate(waveforms):
-            if waveform.ndim != 1 or not len(waveform):
-                raise ValueError(
-                    f"waveform {index} has shape {waveform.shape}; "
-                    "an encoder takes (samples,) with at least one sample"
-                )
+        _refuse_no_waveform(waveforms)
         with torch.no_grad():
             return [self._encode(np.asarray(waveform, dtype=np.float32)) for waveform in waveforms]
+
+    def batch(self, waveforms: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+        """What ``models.fine_tuned.FineTuned`` reads of waveforms: inputs and their real lengths.
+
+        Args:
+            waveforms: each (samples,) float32 mono at ``sample_rate``, none above ``longest``.
+
+        Returns:
+            For waveform models what the extractor makes of each, (batch, samples), and lengths in
+            samples; for Whisper (batch, mels, spectrogram frames) of whole windows, and lengths in
+            the encoder's frames. All on the encoder's device.
+        """
+        raise NotImplementedError
 
     def _encode(self, waveform: NDArray[np.float32]) -> Tensor:
         raise NotImplementedError
 
     def _run(self, heard: Tensor) -> Tensor:
         """Hidden states (layers, frames, width) of one input of the model (1, ...)."""
-        states = self._model(heard.to(self._device), output_hidden_states=True).hidden_states
+        states = self.model(heard.to(self._device), output_hidden_states=True).hidden_states
         return torch.cat(tuple(states))
 
 
@@ -113,14 +120,25 @@ class WaveformEncoder(SpeechEncoder):
             samples = (samples - 1) * stride + kernel
         self._least_samples = samples
 
+    def batch(self, waveforms: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+        """Normalised waveforms (batch, samples) as the extractor says, and lengths in samples."""
+        heard = [self._heard(waveform)[0] for waveform in waveforms]
+        lengths = torch.tensor([len(waveform) for waveform in heard])
+        padded = nn.utils.rnn.pad_sequence(heard, batch_first=True)
+        return padded.to(self._device), lengths.to(self._device)
+
     def _encode(self, waveform: NDArray[np.float32]) -> Tensor:
+        return self._run(self._heard(waveform))
+
+    def _heard(self, waveform: NDArray[np.float32]) -> Tensor:
         short = self._least_samples - len(waveform)
         if short > 0:
             waveform = np.pad(waveform, (0, short))
         inputs = self._extractor(
             waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding=False
         )
-        return self._run(inputs["input_values"])
+        heard: Tensor = inputs["input_values"]
+        return heard
 
 
 class WhisperFrames(SpeechEncoder):
@@ -137,7 +155,15 @@ class WhisperFrames(SpeechEncoder):
         # The second convolution of the encoder halves the spectrogram's rate.
         self._frame_samples = 2 * int(extractor.hop_length)
         self._window_samples = int(model.config.max_source_positions) * self._frame_samples
+        self.longest = self._window_samples
         self.seconds_per_frame = self._frame_samples / self.sample_rate
+
+    def batch(self, waveforms: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+        """Spectrograms (batch, mels, frames) of whole windows, and lengths in encoder frames."""
+        frames = [math.ceil(len(waveform) / self._frame_samples) for waveform in waveforms]
+        # on the device, where a batch's spectrograms take less time than the network's step on it
+        heard = [self._heard(waveform, device=self._device) for waveform in waveforms]
+        return torch.cat(heard), torch.tensor(frames, device=self._device)
 
     def _encode(self, waveform: NDArray[np.float32]) -> Tensor:
         frames = math.ceil(len(waveform) / self._frame_samples)
@@ -146,15 +172,29 @@ class WhisperFrames(SpeechEncoder):
         pieces = []
         for start in range(0, frames, step):
             piece = waveform[start * self._frame_samples : (start + step) * self._frame_samples]
-            inputs = self._extractor(
-                piece,
-                sampling_rate=self.sample_rate,
-                return_tensors="pt",
-                padding="max_length",
-                max_length=self._window_samples,
-            )
-            pieces.append(self._run(inputs["input_features"])[:, : min(step, frames - start)])
+            pieces.append(self._run(self._heard(piece))[:, : min(step, frames - start)])
         return torch.cat(pieces, dim=1)
+
+    def _heard(self, piece: NDArray[np.float32], *, device: str = "cpu") -> Tensor:
+        inputs = self._extractor(
+            piece,
+            sampling_rate=self.sample_rate,
+            return_tensors="pt",
+            padding="max_length",
+            max_length=self._window_samples,
+            device=device,
+        )
+        heard: Tensor = inputs["input_features"]
+        return heard
+
+
+def _refuse_no_waveform(waveforms: Sequence[NDArray[np.float32]]) -> None:
+    for index, waveform in enumerate(waveforms):
+        if waveform.ndim != 1 or not len(waveform):
+            raise ValueError(
+                f"waveform {index} has shape {waveform.shape}; "
+                "an encoder takes (samples,) with at least one sample"
+            )
 
 
 def load_encoder(root: str | Path, *, device: str = "cpu") -> SpeechEncoder:
@@ -173,7 +213,7 @@ def load_encoder(root: str | Path, *, device: str = "cpu") -> SpeechEncoder:
             another kind, or the weights do not fill the encoder.
     """
     root = Path(root)
-    kind = _model_type(root)
+    kind = model_type(root)
     import transformers
     from transformers.utils import logging as module
 
@@ -205,58 +245,6 @@ def load_encoder(root: str | Path, *, device: str = "cpu") -> SpeechEncoder:
         logging.set_verbosity(verbosity)
         if progress:
             logging.enable_progress_bar()
-
-
-def weights_hash(root: str | Path) -> str:
-    """Hash (sha256, hex) what the numbers of an encoder depend on: weights, config, preprocessor.
-
-    Args:
-        root: the encoder's folder.
-
-    Raises:
-        NotAnEncoderError: as ``load_encoder``, for what can be seen without loading.
-    """
-    root = Path(root)
-    _model_type(root)
-    total = hashlib.sha256()
-    for path in (root / "config.json", root / "preprocessor_config.json", *_weight_files(root)):
-        total.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
-
-
-def _model_type(root: Path) -> str:
-    """Check the folder's files and return the kind of model it says it is."""
-    if not root.is_dir():
-        raise NotAnEncoderError(f"{root}: there is no such folder")
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (root / name).is_file():
-            raise NotAnEncoderError(
-                f"{root}: holds no {name}; give a folder as save_pretrained writes it, "
-                "with config.json, preprocessor_config.json and the weights"
-            )
-    try:
-        config = json.loads((root / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NotAnEncoderError(f"{root / 'config.json'}: is not JSON ({error})") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "whisper" and kind not in WAVEFORM_MODELS:
-        known = ", ".join(("whisper", *WAVEFORM_MODELS))
-        raise NotAnEncoderError(
-            f"{root / 'config.json'}: model_type is {kind!r}, no speech encoder known here "
-            f"(known: {known})"
-        )
-    if not _weight_files(root):
-        raise NotAnEncoderError(
-            f"{root}: holds no weights (model.safetensors or pytorch_model.bin)"
-        )
-    return str(kind)
-
-
-def _weight_files(root: Path) -> list[Path]:
-    """The weight files that ``from_pretrained`` reads: safetensors where there are any."""
-    return sorted(root.glob("model*.safetensors")) or sorted(root.glob("pytorch_model*.bin"))
 
 
 def _load(cls: Any, root: Path, config: PretrainedConfig) -> tuple[Any, list[str]]:

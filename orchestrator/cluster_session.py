@@ -11,9 +11,10 @@ from typing import Any
 
 import ray
 
+from orchestrator.corpus_inputs import Build
 from orchestrator.errors import UnderstudyError
 from orchestrator.experiment.experiment import Resources, TrialResources
-from orchestrator.preparation import Build, RunShards
+from orchestrator.preparation import RunShards
 from orchestrator.progress import Progress
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -69,7 +70,7 @@ def fold_runs_at_once(resources: Resources) -> int:
     workers = max(resources.student_workers, resources.teacher_workers)
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node["Resources"] for node in found if node["Alive"]]
-    slots = sum(_slots(node, trial) for node in nodes)
+    slots = sum(slots_of(node, trial) for node in nodes)
     most = slots // workers
     if most < 1:
         cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
@@ -82,7 +83,7 @@ def fold_runs_at_once(resources: Resources) -> int:
     return most if resources.concurrent is None else min(most, resources.concurrent)
 
 
-def _slots(node: Mapping[str, float], trial: TrialResources) -> int:
+def slots_of(node: Mapping[str, float], trial: TrialResources) -> int:
     """Workers that one node holds; a fraction of a GPU never spans two."""
     slots = math.floor(node.get("CPU", 0.0) / trial.cpus)
     if trial.gpus:

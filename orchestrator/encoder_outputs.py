@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,14 @@ from orchestrator.packing import (
     write_index,
 )
 from orchestrator.store import Artifact, Store, environment_inputs
+from orchestrator.teacher_encoder import (
+    frozen_part,
+    load_teachers_encoder,
+    mixed_layers,
+    teachers_weights,
+)
 
 if TYPE_CHECKING:
-    from models.pretrained import SpeechEncoder
     from orchestrator.corpora import Corpus
 
 Pooled = NDArray[np.float32]
@@ -107,6 +112,7 @@ class EncoderShard:
 
     part: Corpus
     teacher: PretrainedTeacher
+    """As ``frozen_part`` gives it."""
     store: Store
     device: str
     weights: str
@@ -152,8 +158,8 @@ class EncoderShard:
         return self.obtain().reused
 
     def _build(self, folder: Path) -> None:
-        encoder = _load(self.teacher.root, device=self.device)
-        layers = _layers(self.teacher, encoder)
+        encoder = load_teachers_encoder(self.teacher, device=self.device)
+        layers = list(mixed_layers(self.teacher, encoder.layers - 1))
         ids = list(self.part.table["id"])
         pooled, offsets = [], [0]
         with contextlib.ExitStack() as stack:
@@ -170,7 +176,7 @@ class EncoderShard:
                 states = encoder.hidden_states([waveform])[0][layers].transpose(0, 1)
                 frames: Pooled = np.ascontiguousarray(states.cpu().numpy())
                 self._check(frames, name)
-                pooled.append(pool(frames, self.teacher.pooling))
+                pooled.append(pool(frames, statistics=self.teacher.pooling == "statistics"))
                 offsets.append(offsets[-1] + len(frames))
                 if kept is not None:
                     kept.append(frames)
@@ -205,12 +211,15 @@ def encoder_shards(
 ) -> tuple[EncoderShard, ...]:
     """The parts of ``corpus``, each to be called here or on any worker.
 
+    Of a teacher whose last layers are fine-tuned, the outputs are the input of these layers.
+
     Raises:
-        PretrainedError: ``teacher.root`` is no speech encoder.
+        PretrainedError: ``teacher.root`` is no speech encoder, or has no such layers.
     """
-    weights = _weights(teacher.root)
+    weights = teachers_weights(teacher)
+    frozen = frozen_part(teacher)
     return tuple(
-        EncoderShard(part, teacher, store, device, weights=weights) for part in shards_of(corpus)
+        EncoderShard(part, frozen, store, device, weights=weights) for part in shards_of(corpus)
     )
 
 
@@ -220,7 +229,7 @@ def encoder_handle(
     """Where the outputs for ``corpus`` are, once all its shards have been made.
 
     Raises:
-        PretrainedError: ``teacher.root`` is no speech encoder.
+        PretrainedError: ``teacher.root`` is no speech encoder, or has no such layers.
     """
     shards = encoder_shards(corpus, teacher, store=store, device=device)
     return EncoderHandle(
@@ -245,49 +254,13 @@ def encode_corpus(
     return encoder_handle(corpus, teacher, store=store, device=device)
 
 
-def pool(frames: Pooled, pooling: Literal["mean", "statistics"]) -> Pooled:
-    """Pool ``(frames, layers, width)`` over time to ``(layers, width)``.
+def pool(frames: Pooled, *, statistics: bool = False) -> Pooled:
+    """Pool ``(frames, layers, width)`` over time to the mean ``(layers, width)``.
 
     ``statistics`` appends the population's standard deviation: ``(layers, 2 * width)``.
     """
     parts = [frames.mean(axis=0, dtype=np.float64)]
-    if pooling == "statistics":
+    if statistics:
         parts.append(frames.std(axis=0, dtype=np.float64))
     pooled: Pooled = np.concatenate(parts, axis=-1).astype(np.float32)
     return pooled
-
-
-def _weights(root: str) -> str:
-    from models.pretrained import NotAnEncoderError, weights_hash
-
-    try:
-        return weights_hash(root)
-    except (NotAnEncoderError, OSError) as error:
-        raise _no_encoder(root, error) from error
-
-
-def _load(root: str, *, device: str) -> SpeechEncoder:
-    from models.pretrained import NotAnEncoderError, load_encoder
-
-    try:
-        return load_encoder(root, device=device)
-    except (NotAnEncoderError, OSError) as error:
-        raise _no_encoder(root, error) from error
-
-
-def _no_encoder(root: str, error: Exception) -> PretrainedError:
-    return PretrainedError(f"recipe.teacher.root {root!r} is no usable speech encoder: {error}")
-
-
-def _layers(teacher: PretrainedTeacher, encoder: SpeechEncoder) -> list[int]:
-    """The hidden states to keep; those that are named must exist."""
-    if teacher.layers is None:
-        return list(range(encoder.layers))
-    beyond = [layer for layer in teacher.layers if layer >= encoder.layers]
-    if beyond or not teacher.layers:
-        msg = (
-            f"recipe.teacher.layers {list(teacher.layers)}: the encoder has hidden states 0 to "
-            f"{encoder.layers - 1}; name some of these, or none at all for all"
-        )
-        raise PretrainedError(msg)
-    return list(teacher.layers)

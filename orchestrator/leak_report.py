@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabelled
 from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.corpus import Acceptable, CorpusSection
+from orchestrator.experiment.experiment import Seeds
 from orchestrator.experiment.protocol import ProtocolSection
-from orchestrator.preparation import joint_corpora, load_corpora
 from orchestrator.protocols.checking import check_fold
 from orchestrator.protocols.fold import Fold, Rows
 from orchestrator.protocols.leaks import Leak, corpus_leaks, fold_leaks
@@ -24,7 +25,8 @@ class LeakReport:
 
     Attributes:
         corpus: its name.
-        protocol: ``protocol`` or ``search.protocol``, the key of the experiment file.
+        protocol: the key of the experiment file: ``protocol``, ``search.protocol`` or a corpus's
+            own, ``corpora.0.protocol``.
         kind: of the protocol.
         seeds: for which folds were dealt.
         folds: of each seed.
@@ -71,24 +73,19 @@ def find_leaks(
         progress: called with (files heard, files) of each corpus.
 
     Raises:
-        CorpusError: a corpus is missing or has no utterance that can be heard.
+        CorpusError: a corpus is missing or has no utterance that can be heard, or an unlabelled
+            one that is asked for is not apart from the others.
         ProtocolError: the protocol cannot deal folds from a corpus at all.
     """
+    asked = _asked(experiment)
     lenient = experiment.model_copy(
         update={"corpora": tuple(_lenient(section) for section in experiment.corpora)}
     )
     corpora = load_corpora(lenient, memory=memory, progress=progress)
-    seeds = experiment.evaluate.seeds
-    asked: list[tuple[str, ProtocolSection, tuple[int, ...]]] = []
-    if experiment.search is not None:
-        if experiment.search.protocol is None:
-            seeds = tuple(sorted({*seeds, *experiment.search.seeds}))
-        else:
-            asked = [("search.protocol", experiment.search.protocol, experiment.search.seeds)]
-    asked.insert(0, ("protocol", experiment.protocol, seeds))
+    load_unlabelled(experiment, corpora, memory=memory, progress=progress)
     reports = []
     for corpus in joint_corpora(lenient, corpora):
-        for key, protocol, seeds in asked:
+        for key, protocol, seeds in asked.get(corpus.name, asked[""]):
             leaks = corpus_leaks(corpus.table, protocol)
             folds, refused = 0, ""
             dropped: set[int] = set()
@@ -114,6 +111,25 @@ def find_leaks(
                 )
             )
     return tuple(reports)
+
+
+def _asked(experiment: Experiment) -> dict[str, list[tuple[str, ProtocolSection, Seeds]]]:
+    """Key, protocol and seeds that folds are dealt for, by corpus with its own; "": the others."""
+    seeds, search = experiment.evaluate.seeds, experiment.search
+    every = tuple(sorted({*seeds, *(search.seeds if search else ())}))
+    asked: dict[str, list[tuple[str, ProtocolSection, Seeds]]] = {
+        section.title: [(f"corpora.{place}.protocol", section.protocol, every)]
+        for place, section in enumerate(experiment.corpora)
+        if section.protocol is not None
+    }
+    if search is None or search.protocol is None:
+        asked[""] = [("protocol", experiment.protocol, every)]
+    else:
+        asked[""] = [
+            ("protocol", experiment.protocol, seeds),
+            ("search.protocol", search.protocol, search.seeds),
+        ]
+    return asked
 
 
 def _refusal(folds: Iterable[Fold], rows: Rows, protocol: ProtocolSection) -> str:

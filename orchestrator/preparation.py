@@ -4,42 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from orchestrator.corpora import Corpus, load_corpus
-from orchestrator.corpora.joint import joined, prefix, settled, with_common_labels
-from orchestrator.encoder_outputs import EncoderHandle, encoder_handle, encoder_shards
+from orchestrator.corpora import Corpus
+from orchestrator.corpus_inputs import Build, Inputs, device_of, stages
+from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabelled
+from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.protocol import CrossCorpus, Official, ProtocolSection
-from orchestrator.experiment.recipe import PretrainedTeacher
-from orchestrator.features import PackHandle, feature_shards, pack_handle
+from orchestrator.experiment.protocol import Official, ProtocolSection
+from orchestrator.features import PackHandle
 from orchestrator.protocols import Fold, make_folds, protocol_string
 from orchestrator.store import Store
 from orchestrator.training.task import FoldTask, Utterances
+from orchestrator.unlabelled_speech import PreparedSpeech
 
-Build = Callable[[], bool]
-"""Makes one shard unless the store has it; says whether it was reused."""
 RunShards = Callable[[str, Sequence[Build]], None]
 """Runs the shards of a named stage, wherever and however many at once."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus with its features, and the frozen encoder's outputs if the recipe wants them."""
+    """A corpus with its features, and what the recipe's encoder needs, if it has one."""
 
     corpus: Corpus
     frames: PackHandle
     encoder: EncoderHandle | None
     parts: tuple[Corpus, ...]
     """The corpora whose features make up ``frames``: itself, or those it joins."""
+    waveforms: PackHandle | None = None
+    unlabelled: PreparedSpeech | None = None
+    """Shared by all corpora of the experiment."""
+    own_protocol: ProtocolSection | None = None
+    """What its section says in place of the experiment's."""
+
+    def protocol(self, general: ProtocolSection) -> ProtocolSection:
+        """How this corpus becomes folds: by its own protocol, or else by the ``general`` one.
+
+        Its own goes before that of a search too, whose folds might otherwise train on what an
+        official split tests.
+        """
+        return self.own_protocol or general
 
     def describe(self, protocol: ProtocolSection) -> str:
-        """The protocol string of results on this corpus (law 7)."""
+        """The protocol string of results on this corpus (law 7).
+
+        Args:
+            protocol: of the experiment or the search; the corpus's own goes before it.
+        """
         corpus = self.corpus
-        return protocol_string(
-            protocol,
+        told = protocol_string(
+            self.protocol(protocol),
             corpus.table,
             name=corpus.name,
             labels=corpus.labels,
@@ -47,12 +62,17 @@ class Prepared:
             not_used=corpus.not_used,
             set_aside=len(corpus.set_aside),
         )
+        return told + (self.unlabelled.describe() if self.unlabelled else "")
 
     def unit(self, protocol: ProtocolSection) -> Literal["speaker", "dialogue"]:
         """What claims count: speakers, or dialogues where the protocol lets roles share speakers.
 
         Utterances of one speaker, or of one dialogue, are no independent observations.
+
+        Args:
+            protocol: as :meth:`describe`.
         """
+        protocol = self.protocol(protocol)
         whole = bool((self.corpus.table["dialogue"] != "").all())
         return "dialogue" if isinstance(protocol, Official) and whole else "speaker"
 
@@ -104,57 +124,33 @@ def read_corpora(
     """
     corpora = load_corpora(experiment, memory=store.folder, progress=progress)
     together = joint_corpora(experiment, corpora)
+    unlabelled = load_unlabelled(experiment, corpora, memory=store.folder, progress=progress)
+    speech = PreparedSpeech.of(unlabelled, experiment, store) if unlabelled else None
     if len(together) < len(corpora):
-        return (_prepared(together[0], corpora, experiment, store),)
-    return tuple(_prepared(corpus, (corpus,), experiment, store) for corpus in corpora)
-
-
-def load_corpora(
-    experiment: Experiment,
-    *,
-    memory: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Corpus, ...]:
-    """The experiment's corpora, with the emotions that all have where that is wanted.
-
-    Raises:
-        CorpusError: a corpus is missing or damaged, or they have too few common emotions.
-    """
-    corpora = tuple(
-        load_corpus(section, memory=memory, progress=progress) for section in experiment.corpora
+        inputs = Inputs.joined(corpora, experiment, store)
+        return (_prepared(together[0], corpora, inputs, speech, None),)
+    return tuple(
+        _prepared(corpus, (corpus,), Inputs.of(corpus, experiment, store), speech, section.protocol)
+        for corpus, section in zip(corpora, experiment.labelled, strict=True)
     )
-    if experiment.common_labels or isinstance(experiment.protocol, CrossCorpus):
-        return with_common_labels(corpora)
-    return corpora
-
-
-def joint_corpora(experiment: Experiment, corpora: Sequence[Corpus]) -> tuple[Corpus, ...]:
-    """What folds are dealt from: one joint corpus under ``cross-corpus``, else each by itself.
-
-    Raises:
-        CorpusError: corpora that are joined share sounds.
-    """
-    if not isinstance(experiment.protocol, CrossCorpus):
-        return tuple(corpora)
-    return (settled(joined(corpora), experiment.corpora),)
 
 
 def _prepared(
-    corpus: Corpus, parts: Sequence[Corpus], experiment: Experiment, store: Store
+    corpus: Corpus,
+    parts: Sequence[Corpus],
+    inputs: Inputs,
+    speech: PreparedSpeech | None,
+    protocol: ProtocolSection | None,
 ) -> Prepared:
-    teacher, features = experiment.recipe.teacher, experiment.features
-    before = [prefix(part) for part in parts]
-    packs = [pack_handle(part, features, store=store) for part in parts]
-    outputs: list[EncoderHandle] = []
-    if isinstance(teacher, PretrainedTeacher):
-        device = device_of(experiment)
-        outputs = [encoder_handle(part, teacher, store=store, device=device) for part in parts]
-    if len(parts) == 1:
-        frames, encoder = packs[0], next(iter(outputs), None)
-    else:
-        frames = PackHandle.joined(packs, prefixes=before)
-        encoder = EncoderHandle.joined(outputs, prefixes=before) if outputs else None
-    return Prepared(corpus, frames, encoder, tuple(parts))
+    return Prepared(
+        corpus=corpus,
+        frames=inputs.frames,
+        encoder=inputs.encoder,
+        waveforms=inputs.waveforms,
+        parts=tuple(parts),
+        unlabelled=speech,
+        own_protocol=protocol,
+    )
 
 
 def compute_inputs(
@@ -164,28 +160,41 @@ def compute_inputs(
     *,
     run_shards: RunShards = run_shards_here,
 ) -> None:
-    """See to the features and encoder outputs of every corpus; what the store has is kept.
+    """See to the features and encoder inputs of every corpus; what the store has is kept.
 
     Raises:
         PretrainedError: the encoder cannot be loaded, has no such layer, or is damaged.
         CorpusError: an audio file has gone.
     """
-    teacher = experiment.recipe.teacher
-    for corpus in (part for entry in prepared for part in entry.parts):
-        run_shards(
-            f"features of {corpus.name}", feature_shards(corpus, experiment.features, store=store)
-        )
-        if isinstance(teacher, PretrainedTeacher):
-            device = device_of(experiment)
-            run_shards(
-                f"encoder outputs of {corpus.name}",
-                encoder_shards(corpus, teacher, store=store, device=device),
-            )
+    prepared = tuple(prepared)
+    labelled = [part for entry in prepared for part in entry.parts]
+    speech = next((entry.unlabelled for entry in prepared if entry.unlabelled), None)
+    for corpus in (*labelled, *(speech.corpora if speech else ())):
+        for name, shards in stages(corpus, experiment, store):
+            run_shards(name, shards)
 
 
-def device_of(experiment: Experiment) -> str:
-    """The device that fold runs of this experiment compute on."""
-    return "cuda" if experiment.resources.trial.gpus else "cpu"
+def corpora_of(prepared: Iterable[Prepared]) -> dict[str, Corpus]:
+    """By name, every corpus that was read, the unlabelled ones too."""
+    found: dict[str, Corpus] = {}
+    for entry in prepared:
+        heard = entry.unlabelled.corpora if entry.unlabelled else ()
+        found |= {corpus.name: corpus for corpus in (entry.corpus, *heard)}
+    return found
+
+
+def fingerprints_of(prepared: Iterable[Prepared]) -> dict[str, str]:
+    """By name, the fingerprint of every corpus that was read, the unlabelled ones too."""
+    return {name: corpus.fingerprint for name, corpus in corpora_of(prepared).items()}
+
+
+def own_protocols(experiment: Experiment) -> dict[str, Any]:
+    """By name, the protocols of corpora that have their own, as plain data."""
+    return {
+        section.title: section.protocol.model_dump(mode="json")
+        for section in experiment.labelled
+        if section.protocol is not None
+    }
 
 
 def plan_folds(
@@ -199,50 +208,61 @@ def plan_folds(
     """Every (corpus, fold, seed) with its task, in that order.
 
     Args:
-        only: names of the folds to keep; default: all.
+        protocol: of the experiment or the search; a corpus's own goes before it.
+        only: names of the folds to keep, each of one corpus or several; default: all.
 
     Raises:
-        ProtocolError: the protocol cannot make valid folds, or ``only`` names one it has not.
+        ProtocolError: the protocol cannot make valid folds, or ``only`` names one that no corpus
+            has.
     """
     seeds = tuple(seeds)
     _refuse_no_votes(experiment, prepared := tuple(prepared))
-    resources = experiment.resources
     planned: list[PlannedFold] = []
+    known: dict[str, list[str]] = {}
     for entry in prepared:
-        table = entry.corpus.table
-        by_seed = {seed: make_folds(table, protocol, seed=seed) for seed in seeds}
-        names = [fold.name for fold in by_seed[seeds[0]]]
-        for name in only:
-            if name not in names:
-                raise ProtocolError(
-                    f"evaluate.folds: {entry.corpus.name} has no fold {name!r}; "
-                    f"its folds: {', '.join(names)}"
-                )
-        for index, name in enumerate(names):
-            if only and name not in only:
-                continue
-            for seed in seeds:
-                fold = by_seed[seed][index]
-                task = FoldTask(
-                    corpus=entry.corpus.name,
-                    fold=fold.name,
-                    seed=seed,
-                    recipe=experiment.recipe,
-                    features=experiment.features,
-                    emotions=entry.corpus.emotions,
-                    train=Utterances.of(table, fold.train, emotions=entry.corpus.emotions),
-                    validation=Utterances.of(
-                        table, fold.validation, emotions=entry.corpus.emotions
-                    ),
-                    frames=entry.frames,
-                    encoder=entry.encoder,
-                    threads=resources.trial.cpus,
-                    device=device_of(experiment),
-                    teacher_workers=resources.teacher_workers,
-                    student_workers=resources.student_workers,
-                )
-                planned.append(PlannedFold(prepared=entry, fold=fold, task=task, protocol=protocol))
+        own, table = entry.protocol(protocol), entry.corpus.table
+        by_seed = [make_folds(table, own, seed=seed) for seed in seeds]
+        known[entry.corpus.name] = [fold.name for fold in by_seed[0]]
+        planned += [
+            PlannedFold(entry, fold, _task(experiment, entry, fold, seed=seed), own)
+            for of_seeds in zip(*by_seed, strict=True)
+            for seed, fold in zip(seeds, of_seeds, strict=True)
+            if not only or fold.name in only
+        ]
+    for name in only:
+        if not any(name in folds for folds in known.values()):
+            told = "; ".join(f"{corpus}: {', '.join(folds)}" for corpus, folds in known.items())
+            raise ProtocolError(f"evaluate.folds: there is no fold {name!r}; the folds of {told}")
     return planned
+
+
+def _task(experiment: Experiment, entry: Prepared, fold: Fold, *, seed: int) -> FoldTask:
+    """What a fold run is given: nothing of the fold's test set."""
+    emotions = entry.corpus.emotions
+    resources = experiment.resources
+
+    def utterances(ids: Sequence[str]) -> Utterances:
+        return Utterances.of(entry.corpus.table, ids, emotions=emotions)
+
+    return FoldTask(
+        corpus=entry.corpus.name,
+        fold=fold.name,
+        seed=seed,
+        recipe=experiment.recipe,
+        features=experiment.features,
+        emotions=emotions,
+        train=utterances(fold.train),
+        validation=utterances(fold.validation),
+        frames=entry.frames,
+        encoder=entry.encoder,
+        waveforms=entry.waveforms,
+        held=utterances(fold.held) if fold.held else None,
+        unlabelled=entry.unlabelled.speech if entry.unlabelled else None,
+        threads=resources.trial.cpus,
+        device=device_of(experiment),
+        teacher_workers=resources.teacher_workers,
+        student_workers=resources.student_workers,
+    )
 
 
 def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> None:

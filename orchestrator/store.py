@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 STAGE_VERSIONS: dict[str, int] = {
     "features": 1,
+    "waveforms": 1,
     "encoder": 1,
     "teacher": 1,
     "knowledge": 1,

@@ -7,6 +7,7 @@ import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,9 +109,9 @@ def test_pooled_and_frames_by_hand(store: Store) -> None:
 def test_statistics_append_the_population_deviation() -> None:
     frames = np.array([[[0.0, 1.0]], [[4.0, 1.0]]], dtype=np.float32)
 
-    np.testing.assert_array_equal(pool(frames, "mean"), [[2.0, 1.0]])
-    np.testing.assert_array_equal(pool(frames, "statistics"), [[2.0, 1.0, 2.0, 0.0]])
-    np.testing.assert_array_equal(pool(frames[:1], "statistics"), [[0.0, 1.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(pool(frames), [[2.0, 1.0]])
+    np.testing.assert_array_equal(pool(frames, statistics=True), [[2.0, 1.0, 2.0, 0.0]])
+    np.testing.assert_array_equal(pool(frames[:1], statistics=True), [[0.0, 1.0, 0.0, 0.0]])
 
 
 @pytest.mark.usefixtures("loads")
@@ -194,6 +195,75 @@ def test_encoding_uses_one_thread_and_leaves_the_number_alone(store: Store) -> N
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+# What of a teacher is frozen
+
+
+@pytest.mark.usefixtures("loads")
+def test_attentive_pooling_shares_the_outputs_of_the_mean(store: Store) -> None:
+    attentive = TEACHER.model_copy(update={"pooling": "attentive"})
+    statistics = TEACHER.model_copy(update={"pooling": "statistics"})
+    corpus = ramps(100)
+    handle = encode_corpus(corpus, TEACHER, store=store)
+
+    assert encoder_handle(corpus, attentive, store=store) == handle
+    assert encoder_handle(corpus, statistics, store=store) != handle
+
+
+@pytest.fixture
+def blocks(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder above has two blocks."""
+    monkeypatch.setattr(models.pretrained, "block_count", lambda root: Encoder.layers - 1)
+
+
+def top(trained: int, **options: Any) -> PretrainedTeacher:
+    mode = {"kind": "top-n", "layers": trained}
+    return PretrainedTeacher.model_validate(
+        {"kind": "pretrained", "root": "anywhere", "mode": mode, **options}
+    )
+
+
+@pytest.mark.usefixtures("blocks")
+def test_below_the_last_layers_only_their_input_is_kept(store: Store) -> None:
+    outputs = EncoderOutputs.open(store, encode_corpus(ramps(100, 250), top(1), store=store))
+
+    assert outputs.layers == (1,)
+    np.testing.assert_allclose(
+        outputs.frames(["u250"])[0], [[[0.5, 0.0]], [[0.5, 0.5]], [[0.5, 1.0]]], rtol=1e-3
+    )
+    # how the trained layers are pooled and mixed, and at what rate, is the fold's affair
+    same = encoder_handle(
+        ramps(100, 250), top(1, pooling="statistics", layers=[2], frames=False), store=store
+    )
+    assert same.keys == encoder_handle(ramps(100, 250), top(1), store=store).keys
+    other = encoder_handle(ramps(100, 250), top(2), store=store)
+    assert other.identity != same.identity
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        (top(3), r"mode\.layers 3: the encoder has only 2 transformer layers.*mode full"),
+        (top(1, layers=[0, 1]), r"\[0, 1\]: with the last 1 of 2 layers.* hidden states 1 to 2"),
+        (top(1, layers=[3]), r"\[3\]: with the last 1 of 2 layers.* hidden states 1 to 2"),
+        (top(1, layers=[]), "name some of these"),
+    ],
+)
+def test_layers_that_the_fold_has_not_are_refused_before_anything_is_encoded(
+    store: Store, teacher: PretrainedTeacher, said: str
+) -> None:
+    with pytest.raises(PretrainedError, match=said):
+        encoder_handle(ramps(100), teacher, store=store)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.usefixtures("loads")
+def test_of_an_encoder_that_changes_nothing_is_computed_beforehand(store: Store, kind: str) -> None:
+    teacher = TEACHER.model_validate({**TEACHER.model_dump(), "mode": {"kind": kind}})
+    with pytest.raises(ValueError, match=f"mode '{kind}'"):
+        encoder_handle(ramps(100), teacher, store=store)
 
 
 # What is refused

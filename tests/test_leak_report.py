@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 
 from orchestrator.errors import CorpusError
 from orchestrator.experiment import Experiment, load_experiment
+from orchestrator.experiment.loading import override_recipe
 from orchestrator.leak_report import find_leaks
 from tests import small
 
@@ -125,6 +127,32 @@ def test_the_protocol_of_the_search_is_looked_at_too(build: Build) -> None:
         ("protocol", "leave-one-session-out", (0,)),
         ("search.protocol", "speaker-folds", (3, 4)),
     ]
+
+
+def test_a_corpus_with_its_own_protocol_is_dealt_by_it_alone(build: Build) -> None:
+    own = "corpora.0.protocol={kind: leave-one-speaker-out, validation_speakers: 1}"
+    search = "search.protocol={kind: speaker-folds, folds: 2, validation_speakers: 1}"
+    (report,) = find_leaks(build(own, search, "search.seeds=[3]", "evaluate.seeds=[0]"))
+
+    assert (report.protocol, report.kind) == ("corpora.0.protocol", "leave-one-speaker-out")
+    assert (report.seeds, report.folds) == ((0, 3), 6)
+
+
+def test_unlabelled_speech_that_is_not_apart_is_refused_if_it_is_asked_for(
+    build: Build, tmp_path: Path
+) -> None:
+    plain = build()
+    (tmp_path / "more").mkdir()
+    shutil.copy(tmp_path / "corpus" / "s0-0.wav", tmp_path / "more" / "copy.wav")
+    file = plain.corpora[0].model_dump(mode="json")
+    more = {"kind": "folder", "root": str(tmp_path / "more"), "speakers_apart": True}
+    both = plain.model_dump(mode="json") | {"corpora": [file, more], "search": None}
+    wanted = Experiment.model_validate(both)
+    asked = override_recipe(wanted, {"recipe.unlabelled.kind": "first"})
+
+    assert [report.corpus for report in find_leaks(wanted)] == ["mine"]
+    with pytest.raises(CorpusError, match=r"copy\.wav is heard again as 's0-0' of 'mine'"):
+        find_leaks(asked)
 
 
 def test_a_corpus_that_is_not_there_is_still_refused(build: Build, tmp_path: Path) -> None:

@@ -7,17 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 import models.pretrained
+from orchestrator.corpus_inputs import Build, device_of
 from orchestrator.encoder_outputs import EncoderOutputs
-from orchestrator.errors import ProtocolError
+from orchestrator.errors import CorpusError, ProtocolError
 from orchestrator.features import PackedFrames, pack_handle
-from orchestrator.preparation import Build, Prepared, device_of, plan_folds, prepare
+from orchestrator.preparation import (
+    Prepared,
+    fingerprints_of,
+    own_protocols,
+    plan_folds,
+    prepare,
+    read_corpora,
+)
 from orchestrator.protocols import make_folds
 from orchestrator.store import Store
+from orchestrator.training.task import Utterances
 from orchestrator.training.teacher import teacher_inputs
+from orchestrator.waveforms import PackedWaveforms
 from tests.training.tiny import (
     EXPERIMENT,
     PRETRAINED,
@@ -158,6 +170,199 @@ def test_a_fold_that_is_not_there_is_named_with_those_that_are(store: Store) -> 
     prepared = prepare(wanted, store)
     with pytest.raises(ProtocolError, match=r"evaluate\.folds.*'speaker=s9m'.*speaker=s1m, "):
         plan_folds(wanted, prepared, protocol=wanted.protocol, seeds=[0], only=["speaker=s9m"])
+
+
+BY_SESSIONS = {"kind": "leave-one-session-out"}
+
+
+def test_a_corpus_with_its_own_protocol_becomes_folds_by_it(store: Store) -> None:
+    """In a search too, whose own protocol is for the other corpora."""
+    wanted = experiment(corpora=[TWO[0], {**TWO[1], "protocol": BY_SESSIONS}])
+    general = experiment(protocol={"kind": "speaker-folds", "folds": 3}).protocol
+    one, two = read_corpora(wanted, store)
+    planned = plan_folds(wanted, [one, two], protocol=general, seeds=[0, 1])
+
+    assert [it.task.fold for it in planned if it.prepared is two] == [
+        f"session={number}" for number in (1, 2, 3) for _ in "01"
+    ]
+    assert [it.task.fold for it in planned if it.prepared is one][::2] == [
+        f"fold={number}" for number in (1, 2, 3)
+    ]
+    assert {it.protocol.kind for it in planned if it.prepared is two} == {"leave-one-session-out"}
+    assert {it.protocol.kind for it in planned if it.prepared is one} == {"speaker-folds"}
+    assert one.describe(general).startswith("one | speaker-folds (3 folds) | ")
+    assert two.describe(general).startswith("two | leave-one-session-out (3 folds) | ")
+    assert own_protocols(wanted) == {"two": wanted.corpora[1].protocol.model_dump(mode="json")}
+
+
+def test_some_folds_may_be_of_one_corpus_only(store: Store) -> None:
+    wanted = experiment(corpora=[TWO[0], {**TWO[1], "protocol": BY_SESSIONS}])
+    prepared = read_corpora(wanted, store)
+    given: dict[str, Any] = {"protocol": wanted.protocol, "seeds": [0]}
+
+    (only,) = plan_folds(wanted, prepared, **given, only=["session=2"])
+    assert (only.task.corpus, only.fold.name) == ("two", "session=2")
+    with pytest.raises(ProtocolError, match=r"one: speaker=s1m, .*; two: session=1, session=2"):
+        plan_folds(wanted, prepared, **given, only=["session=9"])
+
+
+def test_held_speakers_travel_with_their_labels(store: Store) -> None:
+    protocol = {"kind": "leave-one-speaker-out", "held_speakers": 1}
+    wanted = experiment(corpora=[SMALL], protocol=protocol)
+    (prepared,) = read_corpora(wanted, store)
+    table = prepared.corpus.table
+    for entry in plan_folds(wanted, [prepared], protocol=wanted.protocol, seeds=[0]):
+        assert entry.fold.held
+        held = Utterances.of(table, entry.fold.held, emotions=entry.task.emotions)
+        assert entry.task.held == held
+        assert not set(held.ids) & {*entry.task.train.ids, *entry.fold.test}
+    without = experiment(corpora=[SMALL])
+    (fold, *_) = plan_folds(without, [prepared], protocol=without.protocol, seeds=[0])
+    assert fold.task.held is None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three recordings of half a second."""
+    root = tmp_path / "speech"
+    (root / "more").mkdir(parents=True)
+    for place, name in enumerate(("a.wav", "more/b.wav", "c.wav")):
+        noise = np.random.default_rng(place).normal(scale=0.1, size=8000)
+        soundfile.write(root / name, noise, 16000)
+    return root
+
+
+def unlabelled(folder: Path, **more: Any) -> dict[str, Any]:
+    return {"kind": "folder", "root": str(folder), "speakers_apart": True, **more}
+
+
+HEARS = recipe_of(EXPERIMENT["recipe"]["teacher"], unlabelled={"kind": "mixed"})
+
+
+def test_unlabelled_speech_is_one_whatever_it_is_made_of(store: Store, folder: Path) -> None:
+    spoken = {**SMALL, "seed": 5, "role": "unlabelled", "name": "talk", "speakers_apart": True}
+    wanted = experiment(corpora=[unlabelled(folder), *TWO, spoken], recipe=HEARS)
+    stages: list[str] = []
+
+    def run_shards(stage: str, shards: Sequence[Build]) -> None:
+        stages.append(stage)
+        for shard in shards:
+            shard()
+
+    prepared = prepare(wanted, store, run_shards=run_shards)
+    planned = plan_folds(wanted, prepared, protocol=wanted.protocol, seeds=[0])
+    speech = planned[0].task.unlabelled
+
+    assert stages == [f"features of {name}" for name in ("one", "two", "folder", "talk")]
+    assert [entry.corpus.name for entry in prepared] == ["one", "two"]
+    assert speech is not None
+    assert all(it.task.unlabelled is speech for it in planned)
+    assert speech.utterances.ids[:3] == ("folder/a.wav", "folder/c.wav", "folder/more/b.wav")
+    assert len(speech.utterances.ids) == 3 + 24
+    assert PackedFrames.open(store, speech.frames).ids == speech.utterances.ids
+    assert speech.frames.identity == planned[0].task.frames.identity
+    heard = prepared[0].unlabelled
+    assert heard is not None
+    contents = heard.corpora[0].table.set_index("id")["content"]
+    assert speech.utterances.contents[2] == contents["more/b.wav"]
+    assert sorted(fingerprints_of(prepared)) == ["folder", "one", "talk", "two"]
+    for entry in prepared:
+        told = entry.describe(wanted.protocol)
+        assert told.endswith(" | unlabelled: folder (3 utterances), talk (24 utterances)")
+
+
+def test_unlabelled_speech_that_nobody_wants_is_not_even_looked_for(store: Store) -> None:
+    missing = unlabelled(Path("nowhere"))
+    (prepared,) = read_corpora(experiment(corpora=[SMALL, missing]), store)
+
+    assert prepared.unlabelled is None
+    with pytest.raises(CorpusError, match="'nowhere' is no folder"):
+        read_corpora(experiment(corpora=[SMALL, missing], recipe=HEARS), store)
+
+
+def test_speech_that_an_ablation_or_a_trial_may_want_travels_too(
+    store: Store, folder: Path
+) -> None:
+    corpora = [SMALL, unlabelled(folder)]
+    changes = {"with-more": {"recipe.unlabelled.kind": "first"}}
+    ablated = experiment(corpora=corpora, evaluate={"ablations": changes})
+    searched = experiment(corpora=corpora, search={"space": "distillation"})
+    told = []
+    for wanted in (ablated, searched):
+        (prepared,) = read_corpora(wanted, store)
+        (fold, *_) = plan_folds(wanted, [prepared], protocol=wanted.protocol, seeds=[0])
+        assert fold.task.unlabelled is not None
+        told.append(prepared.describe(wanted.protocol).rpartition(" | ")[2])
+
+    assert told == ["unlabelled, in ablations: folder (3 utterances)", "n=24"]
+
+
+def test_unlabelled_speech_of_nobody_knows_whom_is_refused(store: Store, folder: Path) -> None:
+    corpora = [SMALL, unlabelled(folder, speakers_apart=False)]
+
+    with pytest.raises(CorpusError, match="nobody says who speaks in 3 of its 3.*speakers_apart"):
+        read_corpora(experiment(corpora=corpora, recipe=HEARS), store)
+
+
+def test_labels_that_are_common_are_those_of_labelled_corpora(store: Store, folder: Path) -> None:
+    wanted = experiment(
+        corpora=[*TWO, unlabelled(folder)], protocol={"kind": "cross-corpus"}, recipe=HEARS
+    )
+    (joint,) = read_corpora(wanted, store)
+
+    assert joint.corpus.name == "one+two"
+    assert len(joint.corpus.emotions) == 4
+    assert joint.unlabelled is not None
+    assert joint.unlabelled.speech.utterances.ids[0] == "folder/a.wav"
+
+
+def test_a_fine_tuned_encoder_is_given_waveforms_and_no_outputs(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.corpus_inputs.encoder_sample_rate", lambda *_: 8000)
+    teacher = {**PRETRAINED, "mode": {"kind": "lora"}}
+    recipe = recipe_of(teacher, unlabelled={"kind": "first"})
+    wanted = experiment(corpora=[SMALL, unlabelled(folder)], recipe=recipe)
+    stages: list[str] = []
+
+    def run_shards(stage: str, shards: Sequence[Build]) -> None:
+        stages.append(stage)
+        for shard in shards:
+            shard()
+
+    (prepared,) = prepare(wanted, store, run_shards=run_shards)
+    (fold, *_) = plan_folds(wanted, [prepared], protocol=wanted.protocol, seeds=[0])
+    task = fold.task
+
+    assert stages == [
+        f"{what} of {name}"
+        for name in ("synthetic", "folder")
+        for what in ("features", "waveforms")
+    ]
+    assert (task.encoder, task.unlabelled.encoder) == (None, None)
+    assert task.waveforms is not None
+    assert PackedWaveforms.open(store, task.waveforms).ids == tuple(prepared.corpus.table["id"])
+    assert task.unlabelled.waveforms is not None
+    heard = PackedWaveforms.open(store, task.unlabelled.waveforms)
+    assert heard.ids == task.unlabelled.utterances.ids
+    # half a second at 8 kHz
+    assert heard.gather(["folder/a.wav"])[0].shape == (4000,)
+
+
+def test_an_encoder_hears_unlabelled_speech_too(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.pretrained, "load_encoder", lambda root, *, device: Encoder())
+    monkeypatch.setattr(models.pretrained, "weights_hash", lambda root: "hash")
+    recipe = recipe_of(PRETRAINED, unlabelled={"kind": "first"})
+    wanted = experiment(corpora=[SMALL, unlabelled(folder)], recipe=recipe)
+    (prepared,) = prepare(wanted, store)
+
+    assert prepared.unlabelled is not None
+    speech = prepared.unlabelled.speech
+    assert speech.encoder is not None
+    assert speech.waveforms is None
+    assert EncoderOutputs.open(store, speech.encoder).ids == speech.utterances.ids
 
 
 def test_the_recipe_of_the_tests_is_valid() -> None:

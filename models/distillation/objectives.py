@@ -77,24 +77,46 @@ def cross_entropy(
     return losses * of_labels
 
 
-def distillation(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+def distillation(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float | Tensor,
+    teacher_temperature: float | Tensor | None = None,
+    detach_teacher: bool = True,
+) -> Tensor:
     """Temperature-scaled divergence from the teacher (Hinton et al. 2015, section 2).
 
     ``T^2 KL(softmax(teacher / T) || softmax(student / T))``: the factor keeps gradients of the same
-    size at every temperature.
+    size at every temperature. Where the teacher has its own (Liu et al. 2022), the factor is the
+    product of both; the paper's is not known, so that is inferred.
 
     Args:
-        student_logits: (batch, classes).
-        teacher_logits: (batch, classes); no gradient flows into them.
-        temperature: T, above 0.
+        student_logits: (batch, classes); halves are computed as float32.
+        teacher_logits: (batch, classes).
+        temperature: T, above 0: a number, or a tensor, scalar or (batch,), into which gradients
+            flow.
+        teacher_temperature: the teacher's, where it is not the student's; default ``temperature``.
+        detach_teacher: let no gradient flow into the teacher's logits; default true.
 
     Returns:
         (batch,) losses.
     """
-    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
-    teacher = F.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
+    if teacher_temperature is None:
+        teacher_temperature = temperature
+    if detach_teacher:
+        teacher_logits = teacher_logits.detach()
+    student = _log_softmax(student_logits, temperature)
+    teacher = _log_softmax(teacher_logits, teacher_temperature)
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True)
-    return divergence.sum(dim=-1) * temperature**2
+    return divergence.sum(dim=-1) * (temperature * teacher_temperature)
+
+
+def _log_softmax(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    if isinstance(temperature, Tensor) and temperature.ndim == 1:
+        temperature = temperature[:, None]
+    full = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.log_softmax(full / temperature, dim=-1)
 
 
 def feature_map_l1(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -61,6 +61,28 @@ def common(
 
 
 @app.command()
+def plan(
+    file: File, overrides: Overrides = None, variant: Variant = None, as_json: Json = False
+) -> None:
+    """Say what a sweep and an evaluation would run, and what the store has of it; runs nothing.
+
+    Example: `understudy plan experiments/demo.yaml search.trials=12`
+    """
+    from orchestrator.cli.corpus_display import examining
+    from orchestrator.cli.plan import show_plan
+    from orchestrator.experiment import load_experiment
+    from orchestrator.plan import plan as make_plan
+
+    experiment = load_experiment(file, overrides=overrides or (), variant=variant)
+    with examining(title="reading corpora") as progress:
+        found = make_plan(experiment, progress=progress)
+    if as_json:
+        print_json(found.facts())
+    else:
+        show_plan(console_for(as_json=False), found)
+
+
+@app.command()
 def sweep(
     file: File, overrides: Overrides = None, variant: Variant = None, as_json: Json = False
 ) -> None:
@@ -145,7 +167,7 @@ def report(
     Example: `understudy report experiments/demo.yaml --plots plots/`
     """
     from orchestrator.evaluation.report import markdown as as_markdown
-    from orchestrator.evaluation.report import plot, render
+    from orchestrator.evaluation.report import plot, plot_sweep, render
     from orchestrator.evaluation.stored import stored_result, stored_sweep
     from orchestrator.experiment import load_experiment
 
@@ -154,8 +176,8 @@ def report(
     console = console_for(as_json=as_json)
     if as_json:
         print_json({"evaluation": result, "sweep": searched})
-    elif markdown and result is not None:
-        typer.echo(as_markdown(result))
+    elif markdown and (result is not None or searched is not None):
+        typer.echo(as_markdown(result, searched), nl=False)
     else:
         for part in render(result, searched):
             console.print(part)
@@ -165,11 +187,14 @@ def report(
             f"use understudy sweep {file} or understudy evaluate {file}."
         )
         raise typer.Exit(1)
-    if plots is not None and result is None:
-        console.print("There is no evaluation yet, so there is nothing to plot.")
-    elif plots is not None and result is not None:
-        for path in plot(result, plots):
+    if plots is None:
+        return
+    drawn = [] if searched is None else [plot_sweep(searched, plots)]
+    for path in [*drawn, *([] if result is None else plot(result, plots))]:
+        if path is not None:
             console.print(f"wrote {path}")
+    if result is None:
+        console.print("There is no evaluation yet, so none is plotted.")
 
 
 @app.command()

@@ -176,6 +176,7 @@ def _report(
         crossed={
             session: _counts(table[table["session"] == session], "emotion")
             for session in _counts(table, "session")
+            if section.role == "labelled"
         },
         documented=rows,
         differences=tuple(difference(row) for row in rows if not row.ok),

@@ -18,7 +18,7 @@ from orchestrator.corpora.heard import examine_remembered
 from orchestrator.corpora.layouts.folders import is_gone
 from orchestrator.corpora.layouts.kinds import KINDS, list_corpus
 from orchestrator.corpora.listing import OPTIONAL, Listing, Problem
-from orchestrator.corpora.mapping import complete, labelled, labels_of, mapped
+from orchestrator.corpora.mapping import complete, labelled, labels_of, mapped, unlabelled
 from orchestrator.corpora.table import Corpus
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.corpus import Acceptable, CorpusSection
@@ -83,7 +83,7 @@ def load_corpus(
             f"corpus {section.title!r} ({prepared.listing.place}): "
             + refusal(prepared, accept=section.accept)
         )
-    if len(prepared.corpus.emotions) < 2:
+    if section.role == "labelled" and len(prepared.corpus.emotions) < 2:
         raise CorpusError(
             f"corpus {section.title!r} ({prepared.listing.place}): there is one emotion only, "
             f"{prepared.corpus.emotions[0]!r}, so there is nothing to tell apart; name more in "
@@ -105,9 +105,14 @@ def prepare(
     """
     listing = _listed(section)
     table = mapped(listing, section=section)
-    # What is not learned need not be complete.
-    table, not_used = labelled(table, listing=listing, section=section)
-    table, fatal = complete(table, place=listing.place)
+    not_used: dict[str, int] = {}
+    fatal: list[Problem] = []
+    if section.role == "unlabelled":
+        table = unlabelled(table)
+    else:
+        # What is not learned need not be complete.
+        table, not_used = labelled(table, listing=listing, section=section)
+        table, fatal = complete(table, place=listing.place)
     table, unheard, found, remarks = _heard(
         table, listing=listing, memory=memory, progress=progress
     )
@@ -135,7 +140,7 @@ def prepare(
                 *one_each(problems[len(listing.problems) :], accept=section.accept),
             ),
             accepted=tuple(one for one in found if one.id not in aside),
-            labels=labels_of(listing, section=section),
+            labels=None if section.role == "unlabelled" else labels_of(listing, section=section),
             said=listing.said,
             folders=_folders(listing),
             source=listing.source,

@@ -57,6 +57,11 @@ def _looked_up(listing: Listing, *, target: str, how: ColumnMap, title: str) -> 
     return values.map(how.map)
 
 
+def unlabelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without what the corpus says of emotions, and of roles in its own experiments."""
+    return table.assign(emotion="", votes="", agreement=float("nan"), split="")
+
+
 def complete(table: pd.DataFrame, *, place: str) -> tuple[pd.DataFrame, list[Problem]]:
     """The rows that have speaker and emotion, and a session if any row has one."""
     needed = ["speaker", "emotion"]

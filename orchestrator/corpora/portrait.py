@@ -67,10 +67,10 @@ def draw(corpus: Corpus, path: str | Path) -> Path:
         figsize=(10.5, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.06)
     )
     FigureCanvasAgg(figure)
-    speakers = table["speaker"].nunique()
+    speakers = table["speaker"][table["speaker"] != ""].nunique()
+    who = f"{speakers} speaker{'' if speakers == 1 else 's'}" if speakers else "speakers unknown"
     figure.suptitle(
-        f"{corpus.name}: {len(table)} utterances, {speakers} "
-        f"speaker{'' if speakers == 1 else 's'}, {_length(float(table['duration'].sum()))}",
+        f"{corpus.name}: {len(table)} utterances, {who}, {_length(float(table['duration'].sum()))}",
         fontsize=13,
         fontweight="bold",
         color=_INK,
@@ -119,11 +119,12 @@ def stacks(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """
     by = next((name for name in ("split", "gender") if (table[name] != "").any()), "")
     values = table[by].replace("", "unknown") if by else pd.Series("all", index=table.index)
-    counts = pd.crosstab(table["emotion"], values)
+    emotions = table["emotion"].replace("", "unlabelled")
+    counts = pd.crosstab(emotions, values)
     known = [*SPLITS, "female", "male", "unknown", "all"]
     # A value that no code of ours writes goes last.
     order = sorted(counts.columns, key=lambda one: (known + [one]).index(one))
-    totals = table["emotion"].value_counts()
+    totals = emotions.value_counts()
     rows = sorted(totals.index, key=lambda one: (-int(totals[one]), str(one)))
     return by, counts.loc[rows, order]
 

@@ -22,7 +22,15 @@ from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_job
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
-from orchestrator.preparation import PlannedFold, Prepared, compute_inputs, plan_folds, read_corpora
+from orchestrator.preparation import (
+    PlannedFold,
+    Prepared,
+    compute_inputs,
+    fingerprints_of,
+    own_protocols,
+    plan_folds,
+    read_corpora,
+)
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
@@ -87,8 +95,9 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             entry.corpus.name: entry.describe(experiment.protocol)
             + _some_folds(settings.folds, entry, planned)
             for entry in prepared
+            if any(fold.prepared is entry for fold in planned)
         }
-        fingerprints = {entry.corpus.name: entry.corpus.fingerprint for entry in prepared}
+        fingerprints = fingerprints_of(prepared)
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
         progress.enter("starting Ray")
         connect(experiment.resources)
@@ -194,7 +203,8 @@ def _root(experiment: Experiment, fingerprints: dict[str, str]) -> str:
     """Its name in the run tree: the same recipe on the same corpora is the same run."""
     plain = resolved(experiment) | recipe_and_features(experiment)
     what = {key: plain[key] for key in ("recipe", "features", "protocol", "evaluate", "variant")}
-    return f"evaluation-{digest([what, fingerprints])[:12]}"
+    own = own_protocols(experiment)
+    return f"evaluation-{digest([what | {'protocols': own}, fingerprints])[:12]}"
 
 
 def _start_runs(

@@ -1,7 +1,8 @@
-"""What an evaluation says: tables for the terminal, markdown for RESULTS.md, and plots.
+"""What a sweep and an evaluation say: tables for the terminal, markdown for documents, and plots.
 
-Everything is made from the stored result (``evaluation.json``), so that a table can be printed
-again, anywhere, without computing anything. Scores are stored as fractions and printed in percent.
+An evaluation's are made from its stored result (``evaluation.json``), so that a table can be
+printed again, anywhere, without computing anything; a sweep's from its study. Scores are stored as
+fractions and printed in percent.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from rich.text import Text
 from orchestrator.evaluation.metrics import METRICS, PAPER_NAMES
 from orchestrator.evaluation.plots import Result, plot
 from orchestrator.evaluation.statistics import FEW_UNITS
+from orchestrator.evaluation.sweep_plots import plot_sweep
 
-__all__ = ["markdown", "percent", "plot", "provenance", "render"]
+__all__ = ["markdown", "percent", "plot", "plot_sweep", "provenance", "render"]
+
+_NEXT = 5
+"""Trials after the best that the report shows; the JSON has all."""
 
 _NAMED = 3
 """Utterances set aside that the report names; the result names all."""
@@ -202,7 +207,76 @@ def _sweep_grid(sweep: Mapping[str, Any]) -> _Grid:
         rows.append((f"best {sweep['metric']} on validation", percent(best["value"])))
         rows.append(("best trial", str(best["number"])))
         rows += [(key, str(value)) for key, value in sorted(best["overrides"].items())]
+        if found := sweep.get("findings"):
+            close, others = len(found["indistinguishable"]), len(found["comparisons"])
+            told = f"{close} of {others} other complete trials"
+            rows.append(("cannot be told apart from it", told))
     return _Grid(f"{sweep['experiment']}: sweep", ("what", "value"), tuple(rows))
+
+
+def _importance_grid(sweep: Mapping[str, Any]) -> _Grid:
+    found = sweep["findings"]
+    rows = tuple(
+        (
+            one["parameter"] + (" (conditional)" if one["conditional"] else ""),
+            percent(one["share"]),
+            percent(one["chance"]),
+            str(one["trials"]),
+        )
+        for one in found["importances"]
+    )
+    notes = []
+    if rows:
+        notes.append(
+            "importance: percent of the variance of scores that the parameter alone explains "
+            "(fANOVA over complete trials)"
+        )
+        notes.append(
+            "by chance: the most it gets in 19 shufflings of the scores; of parameters without "
+            "effect one in twenty gets more"
+        )
+    if any(one["conditional"] for one in found["importances"]):
+        notes.append("conditional: occurs in some trials only, and the figure is of these alone")
+    if found["without_importance"]:
+        notes.append(f"without importance: {found['without_importance']}")
+    header = ("parameter", "importance", "by chance", "trials")
+    return _Grid(f"{sweep['experiment']}: what mattered", header, rows, tuple(notes))
+
+
+def _next_grid(sweep: Mapping[str, Any]) -> _Grid | None:
+    others = sweep["findings"]["comparisons"]
+    if not others:
+        return None
+    rows = tuple(
+        (
+            str(other["number"]),
+            percent(other["value"]),
+            _signed(other["difference"]),
+            f"[{_signed(other['low'])}, {_signed(other['high'])}]",
+            str(other["folds"]),
+        )
+        for other in others[:_NEXT]
+    )
+    left = len(others) - len(rows)
+    notes = [
+        "percentage points, the best trial minus this one, with Student's t interval over folds; "
+        "one that holds zero shows no difference",
+        "the intervals are too narrow: the best trial won many comparisons on the same folds, "
+        "partly by luck, and folds share training speakers",
+    ]
+    if left:
+        notes.append(f"and {left} more (all of them with --json)")
+    header = ("trial", "score", "best minus it", "95 % interval", "folds")
+    return _Grid(f"{sweep['experiment']}: the next ones", header, rows, tuple(notes))
+
+
+def _sweep_grids(sweep: Mapping[str, Any]) -> list[_Grid]:
+    grids = [_sweep_grid(sweep)]
+    if sweep.get("best") is not None and sweep.get("findings"):
+        grids.append(_importance_grid(sweep))
+        following = _next_grid(sweep)
+        grids += [] if following is None else [following]
+    return grids
 
 
 def _table(grid: _Grid) -> Table:
@@ -228,15 +302,17 @@ def render(result: Result | None, sweep: Mapping[str, Any] | None = None) -> lis
     Args:
         result: The evaluation as stored in ``evaluation.json``; None while there is none.
         sweep: A sweep's summary: ``experiment``, ``metric``, ``trials`` (planned), ``states``
-            (count by trial state) and ``best`` (None, or ``number``, ``value`` as a fraction and
-            ``overrides`` by dotted key); None if there was no sweep.
+            (count by trial state), ``best`` (None, or ``number``, ``value`` as a fraction and
+            ``overrides`` by dotted key), and ``findings`` as in
+            :meth:`orchestrator.sweep.findings.Findings.facts`, if they were looked for; None if
+            there was no sweep.
 
     Returns:
         The parts; none where there is neither.
     """
     parts: list[RenderableType] = []
     if sweep is not None:
-        parts.append(_table(_sweep_grid(sweep)))
+        parts += [_table(grid) for grid in _sweep_grids(sweep)]
     if result is not None:
         for corpus in _corpora(result):
             parts.append(Text("\n".join(provenance(result, corpus))))
@@ -250,17 +326,29 @@ def _grids(result: Result, corpus: str) -> list[_Grid]:
     return grids if compared is None else [*grids, compared]
 
 
-def markdown(result: Result) -> str:
-    """The report as markdown, for benchmarks/RESULTS.md; ends with a newline."""
+def markdown(result: Result | None, sweep: Mapping[str, Any] | None = None) -> str:
+    """The report as markdown, for benchmarks/RESULTS.md; ends with a newline.
+
+    Args:
+        result: as for :func:`render`.
+        sweep: as for :func:`render`.
+    """
     lines: list[str] = []
-    for corpus in _corpora(result):
+    for grid in () if sweep is None else _sweep_grids(sweep):
+        lines += _markdown_table(grid)
+    for corpus in () if result is None else _corpora(result):
+        assert result is not None
         lines += [f"- {line}" for line in provenance(result, corpus)] + [""]
         for grid in _grids(result, corpus):
-            lines += [f"**{grid.title}**", "", _cells(grid.header)]
-            lines.append(_cells(["---"] + ["---:"] * (len(grid.header) - 1)))
-            lines += [_cells(row) for row in grid.rows]
-            lines += ["", *(f"{note}." for note in grid.notes), ""]
+            lines += _markdown_table(grid)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_table(grid: _Grid) -> list[str]:
+    lines = [f"**{grid.title}**", "", _cells(grid.header)]
+    lines.append(_cells(["---"] + ["---:"] * (len(grid.header) - 1)))
+    lines += [_cells(row) for row in grid.rows]
+    return [*lines, "", *(f"{note}." for note in grid.notes), ""]
 
 
 def _cells(cells: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from models.macs import multiply_accumulates
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.listing import Problem
 from orchestrator.evaluation.metrics import score_row, scores, speaker_rows
-from orchestrator.evaluation.sealed import Scored, Unsealed
+from orchestrator.evaluation.sealed import Scored, Unsealed, system_recipes
 from orchestrator.evaluation.selection import seen_by_sweep
-from orchestrator.evaluation.statistics import differences, summarise
+from orchestrator.evaluation.statistics import differences, pairs_of, summarise
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.recipe import VerticalVitTeacher
+from orchestrator.experiment.recipe import PretrainedTeacher
 from orchestrator.features import PackedFrames
-from orchestrator.preparation import PlannedFold
+from orchestrator.preparation import PlannedFold, corpora_of
 from orchestrator.store import Store
 from orchestrator.sweep.study import recipe_and_features
 from orchestrator.training.networks import build_network
@@ -36,6 +37,7 @@ def result_of(
 ) -> dict[str, Any]:
     """Everything a reader needs, in an order that depends on nothing but the inputs."""
     done = sorted(done, key=lambda pair: tuple(map(str, pair[0].job.place)))
+    systems = list(system_recipes(experiment))
     emotions = {entry.task.corpus: list(entry.task.emotions) for entry in planned}
     rows = []
     together: dict[tuple[str, str, int], list[Unsealed]] = defaultdict(list)
@@ -56,6 +58,7 @@ def result_of(
             )
         )
     prepared = {entry.task.corpus: entry.prepared for entry in planned}
+    read = corpora_of(prepared.values())
     tested = {
         name: {i for e in planned if e.task.corpus == name for i in e.fold.test}
         for name in prepared
@@ -95,20 +98,23 @@ def result_of(
         "rows": rows,
         "speakers": speakers,
         "confusion": confusion,
-        "summary": summarise(rows, macs=macs),
+        "systems": systems,
+        "summary": summarise(rows, macs=macs, order=systems),
         "units": units,
         "seen_by_sweep": {
             name: seen_by_sweep(experiment, entry, tested[name]) for name, entry in prepared.items()
         },
-        "differences": _differences(speakers, by_dialogue),
-        "not_used": {name: entry.corpus.not_used for name, entry in prepared.items()},
+        "differences": _differences(
+            speakers, by_dialogue, pairs=pairs_of(list(experiment.evaluate.ablations))
+        ),
+        "not_used": {name: corpus.not_used for name, corpus in read.items()},
         "set_aside": {
-            name: [_told(problem, entry.corpus) for problem in entry.corpus.set_aside]
-            for name, entry in prepared.items()
+            name: [_told(problem, corpus) for problem in corpus.set_aside]
+            for name, corpus in read.items()
         },
         "accepted": {
-            name: [_told(problem, entry.corpus) for problem in entry.corpus.accepted]
-            for name, entry in prepared.items()
+            name: [_told(problem, corpus) for problem in corpus.accepted]
+            for name, corpus in read.items()
         },
         "dropped": {
             name: [
@@ -121,7 +127,7 @@ def result_of(
                 if entry.task.corpus == name
             ]
             for name in prepared
-            if experiment.protocol.text_disjoint
+            if prepared[name].protocol(experiment.protocol).text_disjoint
         },
     }
 
@@ -135,12 +141,16 @@ def _told(problem: Problem, corpus: Corpus) -> dict[str, str]:
 
 
 def _differences(
-    speakers: list[dict[str, object]], by_dialogue: dict[str, list[dict[str, object]]]
+    speakers: list[dict[str, object]],
+    by_dialogue: dict[str, list[dict[str, object]]],
+    *,
+    pairs: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Per speaker, or per dialogue: of these accuracy only, since one holds few emotions."""
-    found = differences([row for row in speakers if row["corpus"] not in by_dialogue])
+    alone = [row for row in speakers if row["corpus"] not in by_dialogue]
+    found = differences(alone, pairs=pairs)
     for rows in by_dialogue.values():
-        found += differences(rows, unit="dialogue", metrics=("accuracy",))
+        found += differences(rows, unit="dialogue", metrics=("accuracy",), pairs=pairs)
     return found
 
 
@@ -153,10 +163,10 @@ def multiply_accumulates_of(
         task = entry.task
         pack = PackedFrames.open(store, task.frames)
         frames = round(float(np.mean([pack.length(name) for name in pack.ids])))
-        sections = {"student-alone": task.recipe.student, "distilled": task.recipe.student}
-        if isinstance(task.recipe.teacher, VerticalVitTeacher):
-            sections["teacher"] = task.recipe.teacher
-        for system, section in sections.items():
+        for system, recipe in system_recipes(experiment).items():
+            section = recipe.teacher if system == "teacher" else recipe.student
+            if section is None or isinstance(section, PretrainedTeacher):
+                continue
             network = build_network(section, features=task.features, classes=task.classes)
             found[task.corpus, system] = multiply_accumulates(
                 network, frames=frames, width=pack.width

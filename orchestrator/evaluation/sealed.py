@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.experiment import System
+from orchestrator.experiment.changes import ablation_recipes
+from orchestrator.experiment.recipe import Recipe
 from orchestrator.preparation import PlannedFold
 from orchestrator.training.fold_run import Role
 from orchestrator.training.task import FoldTask, Unlabelled
@@ -17,7 +18,8 @@ from orchestrator.training.task import FoldTask, Unlabelled
 class Job:
     """One system of one fold and seed, with the utterances it is to be scored on, unlabelled."""
 
-    system: System
+    system: str
+    """``teacher``, ``student-alone``, ``distilled``, or the name of an ablation."""
     task: FoldTask
     sealed: Unlabelled
 
@@ -45,23 +47,37 @@ class Scored:
 
 
 def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[Job]:
-    """Every system of every fold and seed; teachers first, since taught students need them."""
-    recipe = experiment.recipe
+    """Every system of every fold and seed; teachers first, since taught students need them.
+
+    Raises:
+        ExperimentError: an ablation makes no valid recipe.
+    """
     jobs = []
-    for system in ("teacher", "student-alone", "distilled"):
-        if system not in experiment.evaluate.systems:
-            continue
-        if system == "teacher" and recipe.teacher is None:
-            continue
-        if system == "distilled" and not recipe.needs_teacher:
-            continue
+    for system, recipe in system_recipes(experiment).items():
         for entry in planned:
-            task = entry.task
+            task = entry.task.with_recipe(recipe)
             if system == "student-alone":
-                task = replace(task, recipe=recipe.alone(), encoder=None)
+                task = replace(task, encoder=None, waveforms=None)
             sealed = Unlabelled.of_table(entry.prepared.corpus.table, entry.fold.test)
             jobs.append(Job(system=system, task=task, sealed=sealed))
     return jobs
+
+
+def system_recipes(experiment: Experiment) -> dict[str, Recipe]:
+    """The recipe of each system that is evaluated, in the order of the tables.
+
+    Raises:
+        ExperimentError: an ablation makes no valid recipe.
+    """
+    recipe, wanted = experiment.recipe, experiment.evaluate.systems
+    systems: dict[str, Recipe] = {}
+    if "teacher" in wanted and recipe.teacher is not None:
+        systems["teacher"] = recipe
+    if "student-alone" in wanted:
+        systems["student-alone"] = recipe.alone()
+    if "distilled" in wanted and recipe.needs_teacher:
+        systems["distilled"] = recipe
+    return systems | ablation_recipes(experiment)
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ def seen_by_sweep(
     if selected is None or selected.fingerprints.get(corpus.name) != corpus.fingerprint:
         return None
     seen: set[str] = set()
+    protocol = selected.protocols.get(corpus.name, selected.protocol)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for seed in selected.seeds:
-            for fold in make_folds(corpus.table, selected.protocol, seed=seed):
+            for fold in make_folds(corpus.table, protocol, seed=seed):
                 seen.update(fold.train, fold.held, fold.validation)
     return len(seen & set(tested))

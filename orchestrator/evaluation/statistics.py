@@ -146,9 +146,16 @@ def fold_summary(values: Mapping[str, Mapping[int, float]]) -> Spread:
     )
 
 
-def in_order(systems: Iterable[str]) -> list[str]:
+def pairs_of(ablations: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The differences that are reported where there are ablations: each against the student alone
+    and against the distilled one."""
+    against = ("student-alone", "distilled")
+    return (*PAIRS, *((name, other) for name in ablations for other in against))
+
+
+def in_order(systems: Iterable[str], order: Sequence[str] = SYSTEMS) -> list[str]:
     """Distinct systems in the order of the tables; unknown ones last, by name."""
-    known = {name: place for place, name in enumerate(SYSTEMS)}
+    known = {name: place for place, name in enumerate(order)}
     return sorted(set(systems), key=lambda name: (known.get(name, len(known)), name))
 
 
@@ -156,12 +163,14 @@ def summarise(
     rows: Iterable[Mapping[str, Any]],
     *,
     macs: Mapping[tuple[str, str], int] | None = None,
+    order: Sequence[str] = SYSTEMS,
 ) -> list[dict[str, Any]]:
     """The evaluation's ``summary``: one entry a corpus and system, whatever the rows' order.
 
     Args:
         rows: Rows as by ``metrics.score_row``.
         macs: Multiply-accumulates of one utterance by (corpus, system), where known.
+        order: Of the systems.
 
     Returns:
         Entries with ``corpus``, ``system``, ``n`` (utterances scored per seed), ``folds``,
@@ -183,7 +192,7 @@ def summarise(
         group[place] = row
     summary: list[dict[str, Any]] = []
     for corpus in sorted({corpus for corpus, _ in groups}):
-        for system in in_order(name for at, name in groups if at == corpus):
+        for system in in_order((name for at, name in groups if at == corpus), order):
             group = groups[corpus, system]
             sizes: dict[str, int] = {}
             for (fold, seed), row in sorted(group.items()):

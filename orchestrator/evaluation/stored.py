@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.evaluation.evaluate import result_folder
 from orchestrator.experiment import Experiment
 from orchestrator.store import Store
+from orchestrator.sweep.findings import findings_of
 from orchestrator.sweep.study import SweepSummary, load_study, study_path, summarise
 
 
@@ -22,14 +23,17 @@ def stored_result(experiment: Experiment) -> dict[str, Any] | None:
 
 
 def stored_sweep(experiment: Experiment) -> dict[str, Any] | None:
-    """Where the experiment's sweep stands, or None; reads the study, so it may be running."""
+    """Where the experiment's sweep stands and what it has found, or None.
+
+    Reads the study, so the sweep may be running.
+    """
     store = Store(experiment.store)
     if experiment.search is None or not study_path(experiment, store).is_file():
         return None
     study = load_study(experiment, store, name=experiment.name)
-    return sweep_facts(
-        summarise(study, metric=experiment.search.metric, planned=experiment.search.trials)
-    )
+    search = experiment.search
+    summary = summarise(study, metric=search.metric, planned=search.trials)
+    return sweep_facts(summary) | {"findings": findings_of(study).facts()}
 
 
 def sweep_facts(summary: SweepSummary) -> dict[str, Any]:

@@ -151,12 +151,17 @@ def _suggest(key: str, section: type[Section] | None, root: type[Section]) -> st
     known = list(section.model_fields) if section else []
     guess = nearest(name, known)
     if not guess.startswith("did you mean"):
-        homes = sorted({path for path in _keys(root, "") if path.endswith(f".{name}")})
+        homes = sorted({path for path in _keys(root, "") if path.endswith(f".{name}")}, key=_depth)
         if re.sub(r"\.\d+\.", ".0.", key) in homes:
             return f"another kind has it, this one has {', '.join(sorted(known))}"
         if homes:
             return f"it belongs in {' or '.join(homes[:SHOWN])}"
     return guess
+
+
+def _depth(key: str) -> tuple[int, str]:
+    """The keys that a hand comes across first go first."""
+    return key.count("."), key
 
 
 def _keys(annotation: Any, key: str) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection
 from orchestrator.experiment.section import Section
 
 Acceptable = Literal[
@@ -28,6 +30,14 @@ class CorpusBase(Section):
 
     name: str | None = None
     """How results call it; default: the kind."""
+    role: Literal["labelled", "unlabelled"] = "labelled"
+    """``unlabelled``: its emotions, if it has any, are not read. No fold is made of it; students
+    hear it where ``recipe.unlabelled`` says so."""
+    speakers_apart: bool = False
+    """You declare that nobody who speaks in this unlabelled corpus speaks in a labelled one."""
+    protocol: ProtocolSection | None = None
+    """How this corpus becomes folds, in evaluations and in sweeps; default: what the experiment
+    says for all."""
     columns: dict[str, ColumnMap] = {}
     """Columns to make (or replace) by a map: ``session: {source: speaker, map: {"03": "1"}}``."""
     labels: dict[str, str] | None = None
@@ -37,6 +47,29 @@ class CorpusBase(Section):
     the list of them in the results."""
     accept: tuple[Acceptable, ...] = ("clipped", "dc-offset")
     """Kinds of problems that are counted and named, while the utterance is used all the same."""
+
+    @model_validator(mode="after")
+    def _role_fits(self) -> Self:
+        if self.role == "unlabelled":
+            for key, given in (
+                ("labels", self.labels),
+                ("columns.emotion", self.columns.get("emotion")),
+                ("protocol", self.protocol),
+            ):
+                if given is not None:
+                    what = "no folds are made of it" if key == "protocol" else "no label is read"
+                    raise ValueError(f"role is 'unlabelled', so {what}; remove {key}")
+        elif self.speakers_apart:
+            raise ValueError(
+                "speakers_apart says something of an unlabelled corpus, and this one is labelled; "
+                "remove it, or set role: unlabelled"
+            )
+        if isinstance(self.protocol, CrossCorpus):
+            raise ValueError(
+                "protocol.kind is 'cross-corpus', which is about several corpora; give it as the "
+                "experiment's protocol"
+            )
+        return self
 
     @property
     def title(self) -> str:
@@ -70,7 +103,11 @@ class IemocapCorpus(CorpusBase):
 
     @model_validator(mode="after")
     def _one_map(self) -> IemocapCorpus:
-        if self.labels is not None and "label_set" in self.model_fields_set:
+        # not model_fields_set: a resolved experiment has every key
+        if (
+            self.labels is not None
+            and self.label_set != type(self).model_fields["label_set"].default
+        ):
             raise ValueError(
                 f"label_set {self.label_set!r} and labels both say which emotions are learned; "
                 "keep one of them"
@@ -137,6 +174,33 @@ class TableCorpus(CorpusBase):
     """From an emotion to the column that holds the number of votes for it."""
 
 
+class FolderCorpus(CorpusBase):
+    """Any folder of audio files, for speech without labels."""
+
+    kind: Literal["folder"]
+    root: str
+    role: Literal["labelled", "unlabelled"] = "unlabelled"
+    pattern: str = "**/*"
+    """Which files below ``root``: ``*`` is part of a name, ``**`` any number of folders. Of these,
+    what is no audio by its ending is not read."""
+
+    @model_validator(mode="after")
+    def _nothing_but_audio(self) -> FolderCorpus:
+        if self.role == "labelled":
+            raise ValueError(
+                "role is 'labelled', but a folder of audio files has no labels; use role: "
+                "unlabelled, or kind: table with a file that says speaker and emotion of each"
+            )
+        way = PurePosixPath(self.pattern)
+        strange = any(part == ".." or ("**" in part and part != "**") for part in way.parts)
+        if not way.parts or way.is_absolute() or strange:
+            raise ValueError(
+                f"pattern {self.pattern!r} does not lead to files below root; give one such as "
+                "'**/*.wav'"
+            )
+        return self
+
+
 class SyntheticCorpus(CorpusBase):
     """The built-in speech-like corpus: nothing to download, seeded, sessions of two speakers."""
 
@@ -152,6 +216,7 @@ class SyntheticCorpus(CorpusBase):
 CorpusSection = Annotated[
     CremaDCorpus
     | EmodbCorpus
+    | FolderCorpus
     | IemocapCorpus
     | MeldCorpus
     | RavdessCorpus

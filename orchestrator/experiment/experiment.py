@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.errors import nearest
 from orchestrator.experiment.corpus import CorpusSection
 from orchestrator.experiment.features import LogMelFeatures
-from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection
+from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection, SpeakerRoles
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.experiment.section import Section
 
@@ -41,6 +43,8 @@ class Selected(Section):
     trial: int
     protocol: ProtocolSection
     """Of the sweep, as it was."""
+    protocols: dict[str, ProtocolSection] = {}
+    """Of the sweep's corpora that had their own, by name."""
     seeds: Seeds
     fingerprints: dict[str, str]
     """Of the sweep's corpora, by name."""
@@ -60,6 +64,22 @@ class Evaluate(Section):
     """``student-alone`` is the same student and update budget with cross-entropy only."""
     folds: tuple[str, ...] = ()
     """Names of the folds to evaluate (``speaker=03``), for a quick look; default: all."""
+    ablations: dict[str, dict[str, Any]] = {}
+    """Further systems to compare: a name, and below it changes of the recipe by dotted key
+    (``recipe.meta.kind: none``)."""
+
+    @field_validator("ablations")
+    @classmethod
+    def _named(cls, ablations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in ablations:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9+-]*", name):
+                raise ValueError(
+                    f"the name {name!r} should be of lower-case letters, digits, '+' and '-', and "
+                    "begin with a letter or a digit"
+                )
+            if name in get_args(System):
+                raise ValueError(f"{name!r} is a system of its own; give another name")
+        return ablations
 
 
 class TrialResources(Section):
@@ -120,7 +140,14 @@ class Experiment(Section):
         for title in titles:
             if titles.count(title) > 1:
                 raise ValueError(f"corpora: two are called {title!r}; give each its own name")
-        self._crossing(set(titles))
+        if not self.labelled:
+            raise ValueError(
+                "corpora: every one is unlabelled, so there is nothing to measure; add one with "
+                "labels, or set role: labelled"
+            )
+        self._unlabelled_speech_is_there()
+        self._held_is_there()
+        self._crossing({corpus.title for corpus in self.labelled})
         if self.evaluate.selection == "same-corpus" and self.search is None:
             raise ValueError(
                 "evaluate.selection is 'same-corpus' but there is no search section; "
@@ -146,10 +173,75 @@ class Experiment(Section):
                 )
         return self
 
+    @property
+    def labelled(self) -> tuple[CorpusSection, ...]:
+        """The corpora that folds are made of."""
+        return tuple(corpus for corpus in self.corpora if corpus.role == "labelled")
+
+    @property
+    def unlabelled(self) -> tuple[CorpusSection, ...]:
+        """The corpora whose speech may be heard without labels."""
+        return tuple(corpus for corpus in self.corpora if corpus.role == "unlabelled")
+
+    @property
+    def hears_unlabelled(self) -> bool:
+        """Whether unlabelled speech is needed: by the recipe or an ablation, or maybe a trial."""
+        return bool(self.unlabelled) and (
+            self.search is not None
+            or self.recipe.unlabelled.kind != "none"
+            or self.ablations_hear_unlabelled
+        )
+
+    @property
+    def ablations_hear_unlabelled(self) -> bool:
+        """Whether an ablation says how unlabelled speech is used."""
+        return any(
+            key == "recipe.unlabelled" or key.startswith("recipe.unlabelled.")
+            for changes in self.evaluate.ablations.values()
+            for key in changes
+        )
+
+    def _unlabelled_speech_is_there(self) -> None:
+        kind = self.recipe.unlabelled.kind
+        if kind != "none" and not self.unlabelled:
+            raise ValueError(
+                f"recipe.unlabelled.kind is {kind!r} but no corpus has role: unlabelled; add one "
+                "to corpora, such as {kind: folder, root: FOLDER}, or set recipe.unlabelled.kind: "
+                "none"
+            )
+
+    def _protocols(self) -> Iterator[tuple[str, ProtocolSection]]:
+        """Every protocol that folds are dealt by, after its key."""
+        of_all = False
+        for place, corpus in enumerate(self.corpora):
+            if corpus.protocol is not None:
+                yield f"corpora.{place}.protocol", corpus.protocol
+            of_all |= corpus.role == "labelled" and corpus.protocol is None
+        if of_all:
+            yield "protocol", self.protocol
+            if self.search is not None and self.search.protocol is not None:
+                yield "search.protocol", self.search.protocol
+
+    def _held_is_there(self) -> None:
+        """Raise where the recipe uses held speakers and some folds have none."""
+        if not self.recipe.needs_held:
+            return
+        meta = self.recipe.meta
+        wants = f"kind is {meta.kind!r}" if meta.kind != "none" else "train_on_held is true"
+        for key, protocol in self._protocols():
+            name = "held_speakers" if isinstance(protocol, SpeakerRoles) else "held_share"
+            if not getattr(protocol, name):
+                raise ValueError(
+                    f"recipe.meta.{wants} but {key}.{name} is 0, so no training speakers are kept "
+                    f"apart for it; set {key}.{name}, or recipe.meta: {{kind: none}}"
+                )
+
     def _crossing(self, titles: set[str]) -> None:
         """Raise where ``cross-corpus`` cannot be, or the search would see what is tested."""
         if self.common_labels and len(titles) < 2:
-            raise ValueError("common_labels is true but there is one corpus only; add another")
+            raise ValueError(
+                "common_labels is true but there is one corpus only that has labels; add another"
+            )
         protocols = {"protocol": self.protocol}
         if self.search is not None and self.search.protocol is not None:
             protocols["search.protocol"] = self.search.protocol
@@ -162,8 +254,24 @@ class Experiment(Section):
             if not isinstance(protocol, CrossCorpus):
                 continue
             if len(titles) < 2:
-                raise ValueError(f"{key} is cross-corpus but there is one corpus only; add another")
+                raise ValueError(
+                    f"{key} is cross-corpus but there is one corpus only that has labels; add "
+                    "another"
+                )
+            for place, corpus in enumerate(self.corpora):
+                if corpus.protocol is not None:
+                    raise ValueError(
+                        f"{key} is cross-corpus, whose folds are of several corpora, but "
+                        f"corpora.{place}.protocol says how {corpus.title!r} alone becomes folds; "
+                        "remove it"
+                    )
+            unlabelled = {corpus.title for corpus in self.unlabelled}
             for name in (*protocol.train, *protocol.test):
+                if name in unlabelled:
+                    raise ValueError(
+                        f"{key}: corpus {name!r} is unlabelled, so it is neither trained on as "
+                        "labelled nor tested; take its name out"
+                    )
                 if name not in titles:
                     raise ValueError(f"{key}: there is no corpus {name!r}; {nearest(name, titles)}")
             idle = titles - {*protocol.train, *protocol.test}

@@ -39,12 +39,13 @@ def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Set each dotted key of ``overrides`` in ``data``, in place; numbers index lists.
 
     Sections on the way are made where they are missing. A new ``kind`` starts its section afresh,
-    since the other keys belonged to the old kind; so kinds are set before everything else.
+    since the other keys belonged to the old kind; so kinds are set before everything else, those of
+    outer sections first.
 
     Raises:
         ExperimentError: a key leads into a plain value, or beyond the end of a list.
     """
-    for key, value in sorted(overrides.items(), key=lambda item: not _is_kind(item[0])):
+    for key, value in sorted(overrides.items(), key=lambda item: _turn(item[0])):
         parent, last = _parent(data, key)
         value = copied(value)
         if isinstance(parent, list):
@@ -56,8 +57,10 @@ def apply_overrides(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             parent[last] = value
 
 
-def _is_kind(key: str) -> bool:
-    return key.rpartition(".")[2] == "kind"
+def _turn(key: str) -> int:
+    """When a key is set: kinds by their depth, then all others as they came."""
+    *outer, last = key.split(".")
+    return len(outer) if last == "kind" else 1000
 
 
 def _parent(data: dict[str, Any], key: str) -> tuple[dict[str, Any] | list[Any], str]:

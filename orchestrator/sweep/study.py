@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.errors import ExperimentError, StoreError
 from orchestrator.experiment import Experiment
-from orchestrator.preparation import Prepared
+from orchestrator.preparation import Prepared, fingerprints_of, own_protocols
 from orchestrator.store import Store
 from orchestrator.training.state import derived_seed
 
@@ -92,8 +92,12 @@ def belongs_to(experiment: Experiment, prepared: tuple[Prepared, ...]) -> dict[s
     search = {key: value for key, value in plain["search"].items() if key != "trials"}
     return {
         **recipe_and_features(experiment),
-        "search": search | {"protocol": search["protocol"] or plain["protocol"]},
-        "corpora": {entry.corpus.name: entry.corpus.fingerprint for entry in prepared},
+        "search": search
+        | {
+            "protocol": search["protocol"] or plain["protocol"],
+            "protocols": own_protocols(experiment),
+        },
+        "corpora": fingerprints_of(prepared),
     }
 
 

@@ -327,6 +327,7 @@ def best_of(experiment: Experiment, *, name: str) -> Experiment:
             "sweep": name,
             "trial": best.number,
             "protocol": swept["search"]["protocol"],
+            "protocols": swept["search"]["protocols"],
             "seeds": swept["search"]["seeds"],
             "fingerprints": swept["corpora"],
         }

@@ -6,16 +6,16 @@ import json
 import random
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from ray import tune
 
-from orchestrator.errors import ExperimentError, UnderstudyError
+from orchestrator.errors import UnderstudyError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.loading import override_recipe
-from orchestrator.experiment.recipe import PretrainedTeacher, Recipe
+from orchestrator.experiment.changes import changed_recipe
+from orchestrator.experiment.recipe import Recipe
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Store
 from orchestrator.tracking.tree import RunTree
@@ -123,7 +123,7 @@ class TrialActor(tune.Trainable):
         recipe = trial_recipe(self.context.experiment, self.overrides)
         outcomes = []
         for base in self.context.tasks[name]:
-            task = replace(base, recipe=recipe)
+            task = base.with_recipe(recipe)
             journal = self.context.tree.journal(self.number, name, task.seed)
             outcomes.append(
                 recorded_run(
@@ -151,13 +151,4 @@ def trial_recipe(experiment: Experiment, overrides: Mapping[str, object]) -> Rec
         ExperimentError: the overrides make no valid recipe, or change what was computed before the
             sweep began (a frozen encoder's outputs).
     """
-    recipe = override_recipe(experiment, overrides).recipe
-    before, after = experiment.recipe.teacher, recipe.teacher
-    if isinstance(before, PretrainedTeacher) and isinstance(after, PretrainedTeacher):
-        for name in ("root", "layers", "pooling", "frames"):
-            if getattr(before, name) != getattr(after, name):
-                raise ExperimentError(
-                    f"recipe.teacher.{name} cannot be searched: the encoder's outputs are computed "
-                    "once before the sweep; take it out of the space"
-                )
-    return recipe
+    return changed_recipe(experiment, overrides, doing="searched")

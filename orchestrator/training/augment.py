@@ -36,17 +36,27 @@ def uniform_draws(augment: Augment, contents: Sequence[str], *, seed: int, epoch
 
 
 def heard(augment: Augment, draws: Tensor, lengths: Tensor, *, hop_seconds: float) -> Window:
-    """Which stretch of each utterance of ``lengths`` frames is heard (random crop)."""
+    """Which stretch of each utterance of ``lengths`` frames is heard (random crop).
+
+    As much is cut out as lasts ``crop_seconds`` after the change of tempo, so that no example is
+    longer than the crop.
+    """
     share = torch.ones(len(lengths))
     if augment.crop_seconds is not None:
-        share = (augment.crop_seconds / hop_seconds / lengths.float()).clamp(max=1.0)
+        # whole frames, so that rounding the lengths later cannot go beyond them
+        frames = max(1, round(augment.crop_seconds / hop_seconds))
+        share = (frames * _tempo(augment, draws) / lengths).clamp(max=1.0)
     return Window(start=draws[:, 2] * (1.0 - share), span=share)
 
 
 def stretched_lengths(augment: Augment, draws: Tensor, lengths: Tensor, window: Window) -> Tensor:
     """Frames of each example after cropping and the change of tempo, at least one."""
-    tempo = 1.0 + augment.time_stretch * (2.0 * draws[:, 0] - 1.0)
-    return (lengths.float() * window.span / tempo).round().long().clamp(min=1)
+    spoken = lengths.float() * window.span / _tempo(augment, draws)
+    return spoken.round().long().clamp(min=1)
+
+
+def _tempo(augment: Augment, draws: Tensor) -> Tensor:
+    return 1.0 + augment.time_stretch * (2.0 * draws[:, 0] - 1.0)
 
 
 def warp_frequency(frames: Tensor, *, warp: Tensor, channels: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from orchestrator.training.augment import (
     uniform_draws,
     warp_frequency,
 )
-from orchestrator.training.state import derived_seed
 from orchestrator.training.task import Unlabelled
 
 
@@ -139,22 +139,18 @@ class PooledData:
         return Batch(rows, (self.pooled[rows],), whole)
 
 
-Data = FrameData | PooledData
+class Data(Protocol):
+    """What a network reads of some utterances, in their order."""
 
+    @property
+    def lengths(self) -> Tensor:
+        """By which batches are made of utterances of like length, ``(utterances,)``."""
 
-def epoch_batches(lengths: Tensor, *, size: int, seed: int, epoch: int) -> list[Tensor]:
-    """Global batches of one epoch, in training order: every row once.
+    def __len__(self) -> int:
+        """Number of utterances."""
 
-    Rows are shuffled, sorted by length within pools of eight batches (so that little is padded),
-    cut into batches, and the batches shuffled; all from (seed, epoch) alone.
-    """
-    generator = torch.Generator().manual_seed(derived_seed("order", seed, epoch))
-    order = torch.randperm(len(lengths), generator=generator)
-    batches: list[Tensor] = []
-    for pool in torch.split(order, size * 8):
-        by_length = pool[torch.argsort(lengths[pool], stable=True)]
-        batches.extend(torch.split(by_length, size))
-    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
+    def batch(self, rows: Tensor, *, epoch: int | None = None) -> Batch:
+        """A network's inputs for some rows; augmented if ``epoch`` is given and so is wanted."""
 
 
 def scoring_batches(lengths: Tensor, *, size: int = 64) -> Sequence[Tensor]:

@@ -9,9 +9,9 @@ import numpy as np
 from orchestrator.experiment.recipe import Augment
 from orchestrator.experiment.section import Section
 from orchestrator.features import PackedFrames, normalisation
-from orchestrator.store import STAGE_VERSIONS, environment_inputs
+from orchestrator.store import STAGE_VERSIONS, Store, environment_inputs
 from orchestrator.training.data import FrameData
-from orchestrator.training.task import FoldTask, Unlabelled, Utterances
+from orchestrator.training.task import FoldTask, Unlabelled, UnlabelledSpeech, Utterances
 
 
 def plain(section: Section) -> dict[str, Any]:
@@ -51,6 +51,17 @@ class FrameSource:
         """Frames of some utterances; with ``augment``, augmented when drawn."""
         return frame_data(
             self.task, self.pack, utterances, mean=self.mean, std=self.std, augment=augment
+        )
+
+    def unlabelled(self, speech: UnlabelledSpeech, store: Store, *, augment: Augment) -> FrameData:
+        """Frames of speech without labels, normalised as the training utterances are."""
+        return frame_data(
+            self.task,
+            PackedFrames.open(store, speech.frames),
+            speech.utterances,
+            mean=self.mean,
+            std=self.std,
+            augment=augment,
         )
 
 

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.outputs import Output
 from orchestrator.errors import TrainingError
 from orchestrator.evaluation.metrics import scores
 from orchestrator.experiment.recipe import Training
-from orchestrator.training.data import Batch, Data, epoch_batches, scoring_batches
+from orchestrator.training.checkpoint import Checkpoint, Progress, Saved
+from orchestrator.training.data import Data, scoring_batches
+from orchestrator.training.optimiser import (
+    load_optimiser,
+    new_optimiser,
+    optimiser_tensors,
+    set_rate,
+)
+from orchestrator.training.order import Order, extra_batches
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.stage import Companion, Speech, Stage
 from orchestrator.training.task import Reporter
 
-Losses = Callable[[Output, Batch], Mapping[str, Tensor]]
-"""Named terms of the loss, already weighted, one value an example: ``(batch,)`` each."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Some epochs with the same loss; the learning rate rises and falls once in each."""
-
-    name: str
-    epochs: int
-    losses: Losses
-    chooses: bool = True
-    """Whether an epoch of this stage may be the one that is kept."""
+_EXTRA = "unlabelled_"
 
 
 @dataclass
@@ -51,6 +48,7 @@ def fit(
     *,
     data: Data,
     ids: Sequence[str],
+    labels: Sequence[int] = (),
     validation: Data,
     validation_labels: Sequence[int],
     stages: Sequence[Stage],
@@ -59,86 +57,35 @@ def fit(
     ranks: Ranks,
     reporter: Reporter,
     beside: nn.Module | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train ``network`` (and ``beside``, which is thrown away after) and keep the chosen epoch.
 
     Losses are means over the global batch and gradients are summed over workers, so any number of
     workers takes the same steps, up to the rounding of sums.
 
+    Args:
+        network: may say ``rate_factors()``, from prefixes of its parameters' names to factors on
+            the learning rate, and ``frozen_prefixes()``, those of what is not worth keeping.
+        labels: of the training utterances; needed by class-balanced batches only.
+        checkpoint: where to go on from, and to leave the state in now and then; default: nowhere.
+
     Raises:
         TrainingError: a loss is not finite; names the step, the objective and the utterances. Or
             that of validation; names the epoch.
     """
-    labels = torch.tensor(list(validation_labels))
-    average = copy.deepcopy(network).requires_grad_(False) if settings.average_decay else None
-    kept: Fitted | None = None
-    best = math.inf
-    history: list[dict[str, float]] = []
-    trail: list[float] = []
-    epoch = done = 0
-    for stage in stages:
-        parameters = [*network.parameters(), *(beside.parameters() if beside else ())]
-        optimiser = _optimiser(parameters, settings)
-        per_epoch = math.ceil(len(data) / settings.batch_size)
-        updates = stage.epochs * per_epoch
-        step = 0
-        for _ in range(stage.epochs):
-            epoch += 1
-            network.train()
-            totals: dict[str, float] = {}
-            for rows in epoch_batches(
-                data.lengths, size=settings.batch_size, seed=seed, epoch=epoch
-            ):
-                rate = learning_rate(step, updates=updates, settings=settings)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                mine = ranks.share(rows)
-                terms = _gradients(
-                    network, data, mine, len(rows), stage, epoch, ids, step, optimiser
-                )
-                ranks.sum_gradients(parameters)
-                if settings.gradient_clip is not None:
-                    nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-                optimiser.step()
-                if average is not None:
-                    _update_average(average, network, settings.average_decay, updates=done)
-                done += 1
-                for name, value in terms.items():
-                    totals[name] = totals.get(name, 0.0) + value
-                step += 1
-            row = _reduce(totals, len(data), ranks)
-            scored = average if average is not None else network
-            logits = predict_logits(scored, validation)
-            row |= _validation(logits, labels)
-            loss = row["validation/cross_entropy"]
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"validation cross_entropy became {loss} after epoch {epoch} "
-                    f"(stage {stage.name!r}); lower recipe.training.lr or set "
-                    "recipe.training.gradient_clip"
-                )
-            trail.append(
-                -row["validation/macro_recall"]
-                if settings.epoch_choice == "validation-macro-recall"
-                else row["validation/cross_entropy"]
-            )
-            history.append(row)
-            reporter.metrics({**row, "learning_rate": rate}, step=epoch)
-            if not stage.chooses:
-                trail.clear()
-                continue
-            recent = trail[-settings.smoothing_epochs :]
-            smoothed = sum(recent) / len(recent)
-            if kept is None or smoothed < best or settings.epoch_choice == "last":
-                best = smoothed
-                kept = Fitted(
-                    state={k: v.detach().cpu().clone() for k, v in scored.state_dict().items()},
-                    epoch=epoch,
-                    validation_logits=logits.numpy(),
-                )
-    assert kept is not None, "the last stage chooses"
-    kept.history = history
-    return kept
+    return _Fit(
+        network,
+        train=Speech(data, ids),
+        order=Order(settings, data.lengths, labels=labels, seed=seed),
+        validation=validation,
+        validation_labels=torch.tensor(list(validation_labels)),
+        settings=settings,
+        ranks=ranks,
+        reporter=reporter,
+        beside=beside,
+        checkpoint=checkpoint,
+    ).run(stages)
 
 
 def learning_rate(step: int, *, updates: int, settings: Training) -> float:
@@ -166,53 +113,284 @@ def predict_logits(network: nn.Module, data: Data) -> Tensor:
     return out
 
 
-def _gradients(
-    network: nn.Module,
-    data: Data,
-    rows: Tensor,
-    global_batch: int,
-    stage: Stage,
-    epoch: int,
-    ids: Sequence[str],
-    step: int,
-    optimiser: torch.optim.Optimizer,
-) -> dict[str, float]:
-    optimiser.zero_grad(set_to_none=True)
-    if not len(rows):
-        return {}
-    batch = data.batch(rows, epoch=epoch)
-    terms = stage.losses(network(*batch.inputs), batch)
-    sums = {name: value.sum() for name, value in terms.items()}
-    found = {name: float(value.detach()) for name, value in sums.items()}
-    for name, value in found.items():
-        if not math.isfinite(value):
-            heard = ", ".join(ids[row] for row in rows.tolist())
+class _Fit:
+    """A fit under way."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        train: Speech,
+        order: Order,
+        validation: Data,
+        validation_labels: Tensor,
+        settings: Training,
+        ranks: Ranks,
+        reporter: Reporter,
+        beside: nn.Module | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.network = network
+        self.beside = beside
+        self.train = train
+        self.order = order
+        self.validation = validation
+        self.validation_labels = validation_labels
+        self.settings = settings
+        self.ranks = ranks
+        self.reporter = reporter
+        self.checkpoint = checkpoint
+        averaged = settings.average_decay > 0
+        self.average = copy.deepcopy(network).requires_grad_(False) if averaged else None
+        self.optimiser = new_optimiser(network, beside, settings)
+        both = [*network.parameters(), *(beside.parameters() if beside else ())]
+        self.parameters = [parameter for parameter in both if parameter.requires_grad]
+        self.progress = Progress()
+        self.kept: Fitted | None = None
+
+    def run(self, stages: Sequence[Stage]) -> Fitted:
+        """All stages, from where a checkpoint left off."""
+        if self.checkpoint is not None and (saved := self.checkpoint.read()) is not None:
+            self._load(saved, stages)
+        for index, stage in enumerate(stages):
+            if index < self.progress.stage:
+                continue
+            if not self.progress.stage_epochs:
+                self.optimiser = new_optimiser(self.network, self.beside, self.settings)
+            for number in range(self.progress.stage_epochs, stage.epochs):
+                self._epoch(stage, number)
+                self.progress.stage_epochs = number + 1
+                if number + 1 == stage.epochs:
+                    self.progress.stage, self.progress.stage_epochs = index + 1, 0
+                if self.checkpoint is not None and self.checkpoint.due():
+                    self.checkpoint.write(self._saved(stages))
+        assert self.kept is not None, "the last stage chooses"
+        self.kept.history = self.progress.history
+        return self.kept
+
+    def _epoch(self, stage: Stage, number: int) -> None:
+        """Train for an epoch, score it, and keep its weights if they are the best so far."""
+        progress = self.progress
+        progress.epoch += 1
+        for companion in stage.companions:
+            companion.before_epoch(number)
+        rows = stage.choose(number / stage.epochs, self.network) if stage.choose else None
+        updates = self.order.updates
+        losses = _Means(self.ranks)
+        rate = 0.0
+        for place, (batch, beside) in enumerate(self._draws(stage, rows)):
+            step = number * updates + place
+            rate = learning_rate(step, updates=stage.epochs * updates, settings=self.settings)
+            set_rate(self.optimiser, rate)
+            self._update(stage, batch, beside, step=step, losses=losses)
+        row = losses.row()
+        for companion in stage.companions:
+            row |= companion.logged()
+        if rows is not None:
+            row["curriculum/share"] = len(rows) / len(self.train.data)
+        scored = self.average if self.average is not None else self.network
+        logits = predict_logits(scored, self.validation)
+        row |= _validation(logits, self.validation_labels)
+        self._judge(row, stage)
+        progress.history.append(row)
+        self.reporter.metrics({**row, "learning_rate": rate}, step=progress.epoch)
+        if stage.chooses and self._best_so_far():
+            self.kept = Fitted(
+                state=kept_state(scored),
+                epoch=progress.epoch,
+                validation_logits=logits.numpy(),
+            )
+
+    def _draws(self, stage: Stage, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The batches of an epoch, each with the rows of extra speech that go with it."""
+        epoch = self.progress.epoch
+        if stage.speech is None:
+            batches = self.order.batches(epoch, rows=rows)
+        else:
+            batches = self.order.batches_of(stage.speech.data.lengths, epoch)
+        if stage.extra is None:
+            return ((batch, None) for batch in batches)
+        extra = extra_batches(
+            len(stage.extra.speech.data),
+            size=stage.extra.size,
+            updates=len(batches),
+            seed=self.order.seed,
+            epoch=epoch,
+        )
+        return zip(batches, extra, strict=True)
+
+    def _update(
+        self, stage: Stage, rows: Tensor, beside: Tensor | None, *, step: int, losses: _Means
+    ) -> None:
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = [self._loss(stage, rows, step=step, losses=losses)]
+        if stage.extra is not None and beside is not None:
+            parts.append(self._extra_loss(stage, beside, step=step, losses=losses))
+        heard = [part for part in parts if part is not None]
+        if heard:
+            torch.autograd.backward(sum(heard[1:], start=heard[0]))
+        for companion in stage.companions:
+            companion.after_backward()
+        self.ranks.sum_gradients(self.parameters)
+        if self.settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        self.optimiser.step()
+        if self.average is not None:
+            _update_average(
+                self.average,
+                self.network,
+                self.settings.average_decay,
+                updates=self.progress.updates,
+            )
+        self.progress.updates += 1
+
+    def _loss(self, stage: Stage, rows: Tensor, *, step: int, losses: _Means) -> Tensor | None:
+        """What this worker's part of a batch adds to the global mean; None if it has no part."""
+        speech = stage.speech or self.train
+        losses.labelled += len(rows)
+        mine = self.ranks.share(rows)
+        if not len(mine):
+            return None
+        batch = speech.data.batch(mine, epoch=self.progress.epoch)
+        for companion in stage.companions:
+            companion.before_update(self.network, batch, update=step, epoch=self.progress.epoch)
+        terms = stage.losses(self.network(*batch.inputs), batch)
+        sums = {name: value.sum() for name, value in terms.items()}
+        self._check(sums, stage, step, [speech.ids[row] for row in mine.tolist()])
+        losses.add(sums)
+        return _total(sums) / len(rows)
+
+    def _extra_loss(
+        self, stage: Stage, rows: Tensor, *, step: int, losses: _Means
+    ) -> Tensor | None:
+        """The same of the speech beside a batch."""
+        extra = stage.extra
+        losses.extra += len(rows)
+        mine = self.ranks.share(rows)
+        if extra is None or not len(mine):
+            return None
+        batch = extra.speech.data.batch(mine, epoch=self.progress.epoch)
+        terms = extra.losses(self.network(*batch.inputs), batch)
+        sums = {f"{_EXTRA}{name}": extra.weight * v.sum() for name, v in terms.items()}
+        self._check(sums, stage, step, [extra.speech.ids[row] for row in mine.tolist()])
+        losses.add(sums)
+        return _total(sums) / len(rows)
+
+    def _check(
+        self, sums: Mapping[str, Tensor], stage: Stage, step: int, ids: Iterable[str]
+    ) -> None:
+        for name, value in sums.items():
+            if not math.isfinite(float(value.detach())):
+                raise TrainingError(
+                    f"{name} became {float(value.detach())} at update {step} of stage "
+                    f"{stage.name!r} (epoch {self.progress.epoch}); utterances of the batch: "
+                    f"{', '.join(ids)}. Lower recipe.training.lr or set "
+                    "recipe.training.gradient_clip"
+                )
+
+    def _judge(self, row: Mapping[str, float], stage: Stage) -> None:
+        """Add the epoch to the trail of validation scores, which begins anew where none counts."""
+        loss = row["validation/cross_entropy"]
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"{name} became {value} at update {step} of stage {stage.name!r} (epoch {epoch}); "
-                f"utterances of the batch: {heard}. Lower recipe.training.lr or set "
+                f"validation cross_entropy became {loss} after epoch {self.progress.epoch} "
+                f"(stage {stage.name!r}); lower recipe.training.lr or set "
                 "recipe.training.gradient_clip"
             )
-    torch.autograd.backward(sum(sums.values(), start=torch.zeros(())) / global_batch)
-    return found
+        by_recall = self.settings.epoch_choice == "validation-macro-recall"
+        self.progress.trail.append(-row["validation/macro_recall"] if by_recall else loss)
+        if not stage.chooses:
+            self.progress.trail.clear()
+
+    def _best_so_far(self) -> bool:
+        recent = self.progress.trail[-self.settings.smoothing_epochs :]
+        smoothed = sum(recent) / len(recent)
+        best = self.kept is None or smoothed < self.progress.best
+        if best or self.settings.epoch_choice == "last":
+            self.progress.best = smoothed
+            return True
+        return False
+
+    def _saved(self, stages: Sequence[Stage]) -> Saved:
+        """Everything that the next epoch depends on."""
+        parts = {
+            "network": self.network.state_dict(),
+            "beside": {} if self.beside is None else self.beside.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+            "rng": {"cpu": torch.get_rng_state()},
+        }
+        for place, companion in enumerate(_companions(stages)):
+            parts[f"companion{place}"] = companion.state()
+        if self.kept is not None:
+            parts["kept"] = self.kept.state
+            logits = torch.from_numpy(self.kept.validation_logits)
+            parts["kept_logits"] = {"validation": logits}
+            self.progress.kept_epoch = self.kept.epoch
+        return Saved(parts, self.progress)
+
+    def _load(self, saved: Saved, stages: Sequence[Stage]) -> None:
+        self.progress = saved.progress
+        self.network.load_state_dict(saved.parts["network"])
+        if self.beside is not None:
+            self.beside.load_state_dict(saved.parts["beside"])
+        if self.average is not None:
+            self.average.load_state_dict(saved.parts["average"])
+        load_optimiser(self.optimiser, saved.parts["optimiser"])
+        for place, companion in enumerate(_companions(stages)):
+            companion.load(saved.parts.get(f"companion{place}", {}))
+        if "kept" in saved.parts:
+            self.kept = Fitted(
+                state=saved.parts["kept"],
+                epoch=self.progress.kept_epoch,
+                validation_logits=saved.parts["kept_logits"]["validation"].numpy(),
+            )
+        torch.set_rng_state(saved.parts["rng"]["cpu"])
 
 
-def _optimiser(parameters: Sequence[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
-    # norms, biases and learned tokens are not decayed
-    decayed = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.lr,
-    )
+class _Means:
+    """Means of the terms of the loss over the utterances of an epoch."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.sums: dict[str, float] = defaultdict(float)
+        # of all workers, also where this one has no part of a batch
+        self.labelled = self.extra = 0
+
+    def add(self, sums: Mapping[str, Tensor]) -> None:
+        """Sums over this worker's part of a batch."""
+        for name, value in sums.items():
+            self.sums[name] += float(value.detach())
+
+    def row(self) -> dict[str, float]:
+        """The means, over all workers."""
+        names = sorted(self.sums)
+        both = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
+        summed = self.ranks.sum_values(both).tolist()
+        return {
+            f"train/{name}": value / (self.extra if name.startswith(_EXTRA) else self.labelled)
+            for name, value in zip(names, summed, strict=True)
+        }
 
 
-def _reduce(totals: dict[str, float], utterances: int, ranks: Ranks) -> dict[str, float]:
-    names = sorted(totals)
-    values = ranks.sum_values(torch.tensor([totals[name] for name in names], dtype=torch.float64))
-    return {f"train/{n}": v / utterances for n, v in zip(names, values.tolist(), strict=True)}
+def _total(sums: Mapping[str, Tensor]) -> Tensor:
+    return sum(sums.values(), start=torch.zeros(()))
+
+
+def _companions(stages: Sequence[Stage]) -> list[Companion]:
+    return [companion for stage in stages for companion in stage.companions]
+
+
+def kept_state(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network worth keeping, on the CPU: all but those it says are frozen."""
+    asked = getattr(network, "frozen_prefixes", tuple)
+    frozen: tuple[str, ...] = asked()
+    return {
+        name: value.detach().cpu().clone()
+        for name, value in network.state_dict().items()
+        if not name.startswith(frozen)
+    }
 
 
 def _validation(logits: Tensor, labels: Tensor) -> dict[str, float]:

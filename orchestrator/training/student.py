@@ -6,32 +6,47 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.distillation.objectives import (
-    FeatureProjection,
-    align_tokens,
-    cross_entropy,
-    distillation,
-    feature_map_l1,
-    inverse_frequency,
-)
 from models.macs import count_parameters
-from models.outputs import Output, length_mask
+from orchestrator.experiment.recipe import (
+    Bilevel,
+    CurriculumTemperature,
+    DataCurriculum,
+    LearningToTeach,
+    UnlabelledMixed,
+)
 from orchestrator.features import PackedFrames
 from orchestrator.store import Artifact, Store
-from orchestrator.training.data import Batch
+from orchestrator.training.checkpoint import Checkpoint
+from orchestrator.training.curriculum import Curriculum, always, own_loss
+from orchestrator.training.difficulty import difficulty_inputs, fixed_difficulty
 from orchestrator.training.files import read_weights, statistics_tensors, write_fitted
 from orchestrator.training.inputs import FrameSource, frame_data, plain, shared_inputs
-from orchestrator.training.knowledge import Knowledge, knowledge_artifact, load_knowledge
+from orchestrator.training.knowledge import (
+    Knowledge,
+    knowledge_artifact,
+    load_knowledge,
+    load_unlabelled_knowledge,
+)
 from orchestrator.training.launch import launch
-from orchestrator.training.loop import Losses, Stage, fit, predict_logits
+from orchestrator.training.loop import fit, predict_logits
+from orchestrator.training.meta import BilevelLearner, HeldSpeech, TeacherLearner
 from orchestrator.training.networks import build_network
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.stage import Choose, Companion, Extra, Speech, Stage
 from orchestrator.training.state import derived_seed
-from orchestrator.training.targets import target_inputs, training_targets
+from orchestrator.training.student_loss import (
+    Helpers,
+    StudentLoss,
+    TemperatureCurriculum,
+    UnlabelledLoss,
+)
+from orchestrator.training.targets import target_inputs
 from orchestrator.training.task import FoldTask, Reporter, Silent, Unlabelled
+from orchestrator.training.teacher import load_teacher, teacher_artifact
 
 
 def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Artifact:
@@ -39,12 +54,16 @@ def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Art
     knowledge_key = None
     if task.recipe.needs_teacher:
         knowledge_key = knowledge_artifact(task, store, reporter=Silent()).key
+    inputs = student_inputs(task, knowledge_key) | difficulty_inputs(task, store)
+    checkpoint = task.checkpoint(store, "student", inputs)
 
     def build(folder: Path) -> None:
-        fit_here = partial(_fit_student, task, store)
+        fit_here = partial(_fit_student, task, store, checkpoint)
         launch(fit_here, folder, reporter, task=task, workers=task.student_workers)
 
-    return store.obtain("student", student_inputs(task, knowledge_key), build)
+    artifact = store.obtain("student", inputs, build)
+    checkpoint.remove()
+    return artifact
 
 
 def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
@@ -63,6 +82,17 @@ def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
         }
         | target_inputs(task.train, recipe.training)
     )
+    # what is off adds nothing, so that a new option leaves the keys of old students alone
+    if recipe.objectives.supervised_contrastive:
+        inputs["supervised_contrastive"] = plain(recipe.supervised_contrastive)
+    if recipe.meta.kind != "none":
+        assert task.held is not None, "the protocol holds speakers apart"
+        inputs["meta"] = plain(recipe.meta) | {"held": task.held.key()}
+    if recipe.unlabelled.kind != "none":
+        assert task.unlabelled is not None, "the experiment has unlabelled speech"
+        inputs["unlabelled"] = plain(recipe.unlabelled) | {
+            "speech": task.unlabelled.utterances.key()
+        }
     if recipe.objectives.distillation:
         inputs["temperature"] = plain(recipe.temperature)
     if recipe.objectives.feature_map:
@@ -88,7 +118,12 @@ def student_logits(
 
 
 def _fit_student(
-    task: FoldTask, store: Store, folder: Path | None, reporter: Reporter, ranks: Ranks
+    task: FoldTask,
+    store: Store,
+    checkpoint: Checkpoint,
+    folder: Path | None,
+    reporter: Reporter,
+    ranks: Ranks,
 ) -> None:
     recipe = task.recipe
     # the weights' first values depend on the seed and fold alone, so that students of one fold and
@@ -98,26 +133,22 @@ def _fit_student(
     network = build_network(recipe.student, features=task.features, classes=task.classes)
     network.to(task.device)
     knowledge = load_knowledge(task, store, reporter=Silent()) if recipe.needs_teacher else None
-    projection = _projection(task, network, knowledge)
+    helpers = Helpers(task, student_dim=int(network.dim), knowledge=knowledge)  # type: ignore[arg-type]
     source = FrameSource(task, PackedFrames.open(store, task.frames), task.train)
-    stages = []
-    if recipe.matching_epochs:
-        matching = _losses(task, knowledge, projection, only_features=True)
-        stages.append(Stage("matching", recipe.matching_epochs, matching, chooses=False))
-    losses = _losses(task, knowledge, projection, only_features=False)
-    stages.append(Stage("student", recipe.training.epochs, losses))
     fitted = fit(
         network,
-        data=source.data(task.train, augment=recipe.training.augment),
+        data=source.data(task.train, augment=recipe.student_augment),
         ids=task.train.ids,
+        labels=task.train.labels,
         validation=source.data(task.validation),
         validation_labels=task.validation.labels,
-        stages=stages,
+        stages=_stages(task, store, source, helpers=helpers, knowledge=knowledge),
         settings=recipe.training,
         seed=seed,
         ranks=ranks,
         reporter=reporter,
-        beside=projection,
+        beside=helpers if any(True for _ in helpers.parameters()) else None,
+        checkpoint=checkpoint if ranks.world == 1 else None,
     )
     if folder is not None:
         write_fitted(
@@ -128,77 +159,88 @@ def _fit_student(
         )
 
 
-def _projection(
-    task: FoldTask, network: nn.Module, knowledge: Knowledge | None
-) -> FeatureProjection | None:
-    """From the student's width to the teacher's, where features are matched and widths differ."""
-    if knowledge is None or not task.recipe.objectives.feature_map:
-        return None
-    # an encoder's pooled mean and deviation are twice as wide as its frames
-    matched = knowledge.pooled if knowledge.tokens is None else knowledge.tokens.flat
-    width = matched.shape[1]
-    student_width = int(network.dim)  # type: ignore[arg-type]
-    if student_width == width:
-        return None
-    return FeatureProjection(student_width, width).to(task.device)
-
-
-def _losses(
+def _stages(
     task: FoldTask,
-    knowledge: Knowledge | None,
-    projection: FeatureProjection | None,
+    store: Store,
+    source: FrameSource,
     *,
-    only_features: bool,
-) -> Losses:
+    helpers: Helpers,
+    knowledge: Knowledge | None,
+) -> list[Stage]:
+    """Unlabelled speech alone, feature maps alone, everything: those of them that are wanted."""
     recipe = task.recipe
-    wants = recipe.objectives
-    targets = training_targets(task.train, recipe.training, device=task.device)
-    weights = (
-        inverse_frequency(task.train.counts(task.classes).tolist()).to(task.device)
-        if recipe.training.class_weights
-        else None
+    hotter = None
+    if isinstance(recipe.temperature, CurriculumTemperature):
+        hotter = TemperatureCurriculum(recipe.temperature, classes=task.classes, device=task.device)
+    loss = StudentLoss(task, helpers, knowledge, hotter)
+    stages: list[Stage] = []
+    extra = None
+    if recipe.unlabelled.kind != "none":
+        assert task.unlabelled is not None
+        assert knowledge is not None
+        unlabelled = UnlabelledLoss(
+            loss, load_unlabelled_knowledge(task, task.unlabelled, store, labelled=knowledge)
+        )
+        speech = Speech(
+            source.unlabelled(task.unlabelled, store, augment=recipe.student_augment),
+            task.unlabelled.utterances.ids,
+        )
+        if isinstance(recipe.unlabelled, UnlabelledMixed):
+            size, weight = recipe.unlabelled.batch_size, recipe.unlabelled.weight
+            extra = Extra(speech, unlabelled, size=size, weight=weight)
+        else:
+            stages.append(
+                Stage(
+                    "unlabelled",
+                    recipe.unlabelled_epochs,
+                    unlabelled,
+                    chooses=False,
+                    speech=speech,
+                )
+            )
+    if recipe.matching_epochs:
+        stages.append(Stage("matching", recipe.matching_epochs, loss.matching, chooses=False))
+    companions: list[Companion] = [] if hotter is None else [hotter]
+    companions += _meta(task, store, source, loss)
+    stages.append(
+        Stage(
+            "student",
+            recipe.training.epochs,
+            loss.all,
+            choose=_curriculum(task, store, source),
+            extra=extra,
+            companions=companions,
+        )
     )
-
-    def losses(output: Output, batch: Batch) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
-        if wants.cross_entropy and not only_features:
-            terms["cross_entropy"] = wants.cross_entropy * cross_entropy(
-                output.logits,
-                targets[batch.rows],
-                class_weights=weights,
-                label_smoothing=recipe.training.label_smoothing,
-            )
-        if knowledge is None:
-            return terms
-        if wants.distillation and not only_features:
-            terms["distillation"] = wants.distillation * distillation(
-                output.logits, knowledge.logits[batch.rows], temperature=recipe.temperature.value
-            )
-        if wants.feature_map:
-            terms["feature_map"] = wants.feature_map * _feature_map(
-                output, batch, knowledge, projection
-            )
-        return terms
-
-    return losses
+    return stages
 
 
-def _feature_map(
-    output: Output, batch: Batch, knowledge: Knowledge, projection: FeatureProjection | None
-) -> Tensor:
-    if knowledge.tokens is None:
-        pooled = output.pooled if projection is None else projection(output.pooled)
-        return feature_map_l1(pooled, knowledge.pooled[batch.rows])
-    frames, lengths = knowledge.tokens.batch(batch.rows)
-    # the student heard a window of the utterance; its tokens' places are relative to that window
-    window = batch.window
-    start, span = (part[:, None].to(output.positions) for part in (window.start, window.span))
-    target = align_tokens(
-        frames,
-        lengths.to(frames.device),
-        start + span * output.positions,
-        teacher_extents=knowledge.tokens.extents[batch.rows].to(frames.device),
+def _curriculum(task: FoldTask, store: Store, source: FrameSource) -> Choose | None:
+    section = task.recipe.curriculum
+    if not isinstance(section, DataCurriculum):
+        return None
+    labels = np.asarray(task.train.labels, dtype=np.int64)
+    if section.difficulty == "own-loss":
+        return Curriculum(section, labels, own_loss(source.data(task.train), labels))
+    found = fixed_difficulty(
+        task,
+        section,
+        store,
+        student=lambda there: student_artifact(there, store, reporter=Silent()),
+        logits=lambda there, trained, heard: student_logits(there, store, trained, heard).numpy(),
     )
-    tokens = output.tokens if projection is None else projection(output.tokens)
-    mask = length_mask(output.token_lengths, output.tokens.shape[1])
-    return feature_map_l1(tokens, target, mask=mask)
+    return Curriculum(section, labels, always(found))
+
+
+def _meta(task: FoldTask, store: Store, source: FrameSource, loss: StudentLoss) -> list[Companion]:
+    section = task.recipe.meta
+    if section.kind == "none":
+        return []
+    assert task.held is not None
+    held = HeldSpeech(source.data(task.held), task.held, loss)
+    if isinstance(section, Bilevel):
+        return [BilevelLearner(section, loss=loss, held=held)]
+    assert isinstance(section, LearningToTeach)
+    artifact = teacher_artifact(task, store, train=task.train, reporter=Silent())
+    teacher = load_teacher(task, store, artifact)
+    return [TeacherLearner(section, teacher=teacher, train=task.train, loss=loss, held=held)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.features import PackHandle
+from orchestrator.store import Store
+from orchestrator.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Utterances(Unlabelled):
     votes: tuple[tuple[float, ...], ...] = ()
     """Share of votes for each emotion, all of the label where there are none; empty if no
     utterance has votes."""
+    agreement: tuple[float, ...] = ()
+    """Share of listeners who chose the label, NaN where nobody was asked; empty if that is so of
+    all."""
 
     @classmethod
     def of(cls, table: pd.DataFrame, ids: Sequence[str], *, emotions: Sequence[str]) -> Utterances:
@@ -56,6 +61,7 @@ class Utterances(Unlabelled):
             labels=tuple(number[emotion] for emotion in rows["emotion"]),
             speakers=tuple(rows["speaker"]),
             votes=_shares(rows, number),
+            agreement=_agreement(rows),
         )
 
     def subset(self, ids: Sequence[str]) -> Utterances:
@@ -68,6 +74,26 @@ class Utterances(Unlabelled):
             labels=tuple(self.labels[row] for row in rows),
             speakers=tuple(self.speakers[row] for row in rows),
             votes=tuple(self.votes[row] for row in rows) if self.votes else (),
+            agreement=tuple(self.agreement[row] for row in rows) if self.agreement else (),
+        )
+
+    def with_others(self, others: Utterances) -> Utterances:
+        """These and others, of the same corpus, sorted by id."""
+        order = sorted(
+            range(len(self.ids) + len(others.ids)), key=(*self.ids, *others.ids).__getitem__
+        )
+
+        def both(name: str) -> tuple[Any, ...]:
+            values = (*getattr(self, name), *getattr(others, name))
+            return tuple(values[row] for row in order)
+
+        return Utterances(
+            ids=both("ids"),
+            contents=both("contents"),
+            labels=both("labels"),
+            speakers=both("speakers"),
+            votes=both("votes") if self.votes and others.votes else (),
+            agreement=both("agreement") if self.agreement and others.agreement else (),
         )
 
     def counts(self, classes: int) -> np.ndarray:
@@ -95,11 +121,29 @@ def _shares(rows: pd.DataFrame, number: Mapping[str, int]) -> tuple[tuple[float,
     return tuple(shares)
 
 
+def _agreement(rows: pd.DataFrame) -> tuple[float, ...]:
+    if "agreement" not in rows or not rows["agreement"].notna().any():
+        return ()
+    return tuple(float(value) for value in rows["agreement"])
+
+
 def _digest(rows: Iterable[tuple[object, ...]]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(repr(row).encode())
     return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class UnlabelledSpeech:
+    """Speech without labels, heard by the student beside the fold's training utterances."""
+
+    utterances: Unlabelled
+    frames: PackHandle
+    encoder: EncoderHandle | None = None
+    """Outputs of the pretrained teacher's encoder for it, if the recipe has one."""
+    waveforms: PackHandle | None = None
+    """Its waveforms, if a fine-tuned teacher listens to them."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +164,30 @@ class FoldTask:
     validation: Utterances
     frames: PackHandle
     encoder: EncoderHandle | None = None
-    """Outputs of the pretrained teacher's frozen encoder, if the recipe has one."""
+    """Outputs of what is frozen of the pretrained teacher's encoder, if the recipe has one."""
+    waveforms: PackHandle | None = None
+    """Waveforms at the encoder's rate, if a fine-tuned teacher listens to them."""
+    held: Utterances | None = None
+    """Training speakers kept apart for meta-learning, if the protocol does."""
+    unlabelled: UnlabelledSpeech | None = None
+    """Speech without labels, if the experiment has any and the recipe wants it."""
     threads: int = 1
     device: str = "cpu"
     teacher_workers: int = 1
     student_workers: int = 1
+    checkpoint_minutes: float = 5.0
+    """Least time between two checkpoints of a fit; changes no number."""
+
+    def with_recipe(self, recipe: Recipe) -> FoldTask:
+        """The same fold run of another recipe; it trains on the held speakers if that asks so."""
+        if not getattr(recipe.meta, "train_on_held", False) or self.held is None:
+            return replace(self, recipe=recipe)
+        return replace(self, recipe=recipe, train=self.train.with_others(self.held), held=None)
+
+    def checkpoint(self, store: Store, stage: str, inputs: Mapping[str, Any]) -> Checkpoint:
+        """Where a fit of ``stage`` with these store inputs leaves its state."""
+        folder = store.folder / "checkpoints" / stage / store.key(stage, inputs)
+        return Checkpoint(folder, minutes=self.checkpoint_minutes)
 
     @property
     def classes(self) -> int:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import importlib.metadata
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.distillation.objectives import cross_entropy, inverse_frequency
 from models.macs import count_parameters
 from models.outputs import Output
-from models.pretrained import LayerMixHead
-from orchestrator.encoder_outputs import EncoderOutputs
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import PretrainedTeacher, Training, VerticalVitTeacher
 from orchestrator.features import PackedFrames
-from orchestrator.store import Artifact, Store
-from orchestrator.training.data import Batch, Data, PooledData, scoring_batches
+from orchestrator.store import STAGE_VERSIONS, Artifact, Store
+from orchestrator.teacher_encoder import teachers_weights
+from orchestrator.training.checkpoint import Checkpoint
+from orchestrator.training.data import Batch, Data
+from orchestrator.training.encoder_networks import (
+    EncoderSource,
+    fit_statistics,
+    refuse_nothing_to_hear,
+)
 from orchestrator.training.files import read_weights, statistics_tensors, write_fitted
-from orchestrator.training.inputs import FrameSource, frame_data, plain, shared_inputs
+from orchestrator.training.fitted_teachers import EncoderTeacher, Teacher, VitTeacher
+from orchestrator.training.inputs import FrameSource, plain, shared_inputs
 from orchestrator.training.launch import launch
-from orchestrator.training.loop import Stage, fit, predict_logits
+from orchestrator.training.loop import fit
 from orchestrator.training.networks import build_network
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.stage import Stage
 from orchestrator.training.state import derived_seed
 from orchestrator.training.targets import target_inputs, training_targets
-from orchestrator.training.task import FoldTask, Reporter, Unlabelled, Utterances
-from orchestrator.training.tokens import Tokens
+from orchestrator.training.task import FoldTask, Reporter, Utterances
+
+__all__ = ["Teacher", "label_stage", "load_teacher", "teacher_artifact", "teacher_inputs"]
 
 
 def label_stage(
@@ -63,95 +70,6 @@ def label_stage(
     return Stage(name=name, epochs=epochs, losses=losses)
 
 
-class Teacher(ABC):
-    """A fitted teacher: logits and features of any utterance of its corpus."""
-
-    def __init__(self, network: nn.Module, task: FoldTask) -> None:
-        self.network = network.to(task.device).eval()
-        self.task = task
-
-    @abstractmethod
-    def data(self, utterances: Unlabelled) -> Data:
-        """What the network reads of some utterances."""
-
-    @abstractmethod
-    def tokens(self, utterances: Unlabelled) -> Tokens:
-        """Features of every time step."""
-
-    def logits(self, utterances: Unlabelled) -> np.ndarray:
-        """Logits ``(utterances, classes)``."""
-        return predict_logits(self.network, self.data(utterances)).numpy()
-
-    @torch.no_grad()
-    def pooled(self, utterances: Unlabelled) -> np.ndarray:
-        """The vector the head reads, ``(utterances, width)``."""
-        data = self.data(utterances)
-        found: dict[int, np.ndarray] = {}
-        for rows in scoring_batches(data.lengths):
-            pooled = self.network(*data.batch(rows).inputs).pooled.float().cpu().numpy()
-            found |= dict(zip(rows.tolist(), pooled, strict=True))
-        return np.stack([found[row] for row in range(len(data))])
-
-
-class VitTeacher(Teacher):
-    """A vertical-patch ViT on the fold's log-Mel frames."""
-
-    def __init__(
-        self, network: nn.Module, task: FoldTask, pack: PackedFrames, extra: dict[str, Tensor]
-    ) -> None:
-        super().__init__(network, task)
-        self.pack = pack
-        self.extra = extra
-
-    def data(self, utterances: Unlabelled) -> Data:
-        """Normalised frames, never augmented."""
-        mean, std = self.extra["mean"].numpy(), self.extra["std"].numpy()
-        return frame_data(self.task, self.pack, utterances, mean=mean, std=std)
-
-    @torch.no_grad()
-    def tokens(self, utterances: Unlabelled) -> Tokens:
-        """The patches after the last norm."""
-        data = self.data(utterances)
-        found: dict[int, Tensor] = {}
-        for rows in scoring_batches(data.lengths):
-            output = self.network(*data.batch(rows).inputs)
-            for row, tokens, length in zip(
-                rows.tolist(), output.tokens, output.token_lengths.tolist(), strict=True
-            ):
-                found[row] = tokens[:length].clone()
-        ordered = [found[row] for row in range(len(data))]
-        section = self.task.recipe.teacher
-        assert isinstance(section, VerticalVitTeacher)
-        return Tokens(
-            flat=torch.cat(ordered),
-            lengths=torch.tensor([len(tokens) for tokens in ordered]),
-            extents=data.lengths / section.patch_frames,
-        )
-
-
-class EncoderTeacher(Teacher):
-    """A layer mix and a head over a frozen encoder's stored outputs."""
-
-    def __init__(self, network: LayerMixHead, task: FoldTask, outputs: EncoderOutputs) -> None:
-        super().__init__(network, task)
-        self.mix = network
-        self.outputs = outputs
-
-    def data(self, utterances: Unlabelled) -> Data:
-        """Pooled vectors of each layer."""
-        return PooledData(self.outputs.pooled(utterances.ids), device=self.task.device)
-
-    @torch.no_grad()
-    def tokens(self, utterances: Unlabelled) -> Tokens:
-        """The layers' frames mixed as the head mixes them."""
-        mixed = [
-            self.mix.mix_frames(torch.from_numpy(frames.astype(np.float32)).to(self.task.device))
-            for frames in self.outputs.frames(utterances.ids)
-        ]
-        lengths = torch.tensor([len(frames) for frames in mixed])
-        return Tokens(flat=torch.cat(mixed), lengths=lengths, extents=lengths.float())
-
-
 def teacher_artifact(
     task: FoldTask, store: Store, *, train: Utterances, reporter: Reporter
 ) -> Artifact:
@@ -160,12 +78,15 @@ def teacher_artifact(
     ``train`` is the fold's training set, or a part of it for cross-fitted knowledge.
     """
     inputs = teacher_inputs(task, train)
+    checkpoint = task.checkpoint(store, "teacher", inputs)
 
     def build(folder: Path) -> None:
-        fit_here = partial(_fit_teacher, task, store, train)
+        fit_here = partial(_fit_teacher, task, store, train, checkpoint)
         launch(fit_here, folder, reporter, task=task, workers=task.teacher_workers)
 
-    return store.obtain("teacher", inputs, build)
+    artifact = store.obtain("teacher", inputs, build)
+    checkpoint.remove()
+    return artifact
 
 
 def teacher_inputs(task: FoldTask, train: Utterances) -> dict[str, Any]:
@@ -173,13 +94,8 @@ def teacher_inputs(task: FoldTask, train: Utterances) -> dict[str, Any]:
     section = task.recipe.teacher
     inputs = shared_inputs(task, workers=task.teacher_workers) | {"train": train.key()}
     if isinstance(section, PretrainedTeacher):
-        if task.encoder is None:
-            raise TrainingError("the fold run was given no outputs of the pretrained encoder")
-        # not where the encoder lies but what it is: the handle's keys hold its weights' hash
-        fitted = plain(section)
-        del fitted["root"], fitted["frames"]
         inputs |= target_inputs(train, section.training)
-        return inputs | {"teacher": fitted, "encoder": task.encoder.identity}
+        return inputs | _encoder_inputs(task, section)
     assert isinstance(section, VerticalVitTeacher)
     settings = section.training or task.recipe.training
     network = plain(section)
@@ -188,38 +104,62 @@ def teacher_inputs(task: FoldTask, train: Utterances) -> dict[str, Any]:
     return inputs | {"teacher": network, "features": plain(task.features)}
 
 
+def _encoder_inputs(task: FoldTask, section: PretrainedTeacher) -> dict[str, Any]:
+    """The inputs of a pretrained teacher: not where the encoder lies but what it is."""
+    refuse_nothing_to_hear(task, section)
+    fitted = plain(section)
+    for name in ("root", "revision", "frames"):
+        del fitted[name]
+    # the same numbers with and without
+    fitted["mode"].pop("gradient_checkpointing", None)
+    if section.mode.kind == "frozen":
+        del fitted["mode"]
+    if not section.hears_waveforms:
+        assert task.encoder is not None
+        # whose identity holds the weights' hash
+        return {"teacher": fitted, "encoder": task.encoder.identity}
+    assert task.waveforms is not None
+    inputs = {
+        "teacher": fitted,
+        "encoder": teachers_weights(section),
+        "waveforms": [task.waveforms.identity, STAGE_VERSIONS["waveforms"]],
+    }
+    if section.mode.kind == "lora":
+        inputs["peft"] = importlib.metadata.version("peft")
+    return inputs
+
+
 def _fit_teacher(
     task: FoldTask,
     store: Store,
     train: Utterances,
+    checkpoint: Checkpoint,
     folder: Path | None,
     reporter: Reporter,
     ranks: Ranks,
 ) -> None:
     section = task.recipe.teacher
     seed = derived_seed("teacher", task.seed, task.fold)
-    torch.manual_seed(seed)
     extra: dict[str, Tensor] = {}
     network: nn.Module
     data: Data
     validation: Data
     settings: Training
     if isinstance(section, PretrainedTeacher):
-        assert task.encoder is not None
-        outputs = EncoderOutputs.open(store, task.encoder)
         settings = section.training
-        data = PooledData(outputs.pooled(train.ids), device=task.device)
-        validation = PooledData(outputs.pooled(task.validation.ids), device=task.device)
-        network = LayerMixHead(
-            layers=data.pooled.shape[1], width=data.pooled.shape[2], classes=task.classes
-        )
-        network.fit_statistics(data.pooled.cpu())
+        heard = EncoderSource(task, store)
+        data, validation = heard.data(train), heard.data(task.validation)
+        # after the encoder, whose loading may draw numbers
+        torch.manual_seed(seed)
+        network = heard.network()
+        fit_statistics(network.to(task.device), data)
     else:
         assert isinstance(section, VerticalVitTeacher)
         settings = section.training or task.recipe.training
         source = FrameSource(task, PackedFrames.open(store, task.frames), train)
         data = source.data(train, augment=settings.augment)
         validation = source.data(task.validation)
+        torch.manual_seed(seed)
         network = build_network(section, features=task.features, classes=task.classes)
         extra = statistics_tensors(source.mean, source.std)
     network.to(task.device)
@@ -227,6 +167,7 @@ def _fit_teacher(
         network,
         data=data,
         ids=train.ids,
+        labels=train.labels,
         validation=validation,
         validation_labels=task.validation.labels,
         stages=[
@@ -243,24 +184,41 @@ def _fit_teacher(
         seed=seed,
         ranks=ranks,
         reporter=reporter,
+        checkpoint=checkpoint if ranks.world == 1 else None,
     )
     if folder is not None:
-        facts = {"parameters": count_parameters(network)}
+        trained = sum(part.numel() for part in network.parameters() if part.requires_grad)
+        facts = {"parameters": count_parameters(network), "trained_parameters": trained}
         write_fitted(folder, fitted, extra=extra, facts=facts)
 
 
 def load_teacher(task: FoldTask, store: Store, artifact: Artifact) -> Teacher:
-    """A fitted teacher, ready to be asked."""
+    """A fitted teacher, ready to be asked of utterances in the packs that ``task`` names.
+
+    Raises:
+        TrainingError: the artifact is of another network.
+        PretrainedError: the encoder of a fine-tuned teacher cannot be loaded.
+    """
     section = task.recipe.teacher
     state, extra = read_weights(artifact.path)
     if isinstance(section, PretrainedTeacher):
-        assert task.encoder is not None
-        outputs = EncoderOutputs.open(store, task.encoder)
-        shape = state["mean"].shape
-        head = LayerMixHead(layers=shape[0], width=shape[1], classes=task.classes)
-        head.load_state_dict(state)
-        return EncoderTeacher(head, task, outputs)
+        heard = EncoderSource(task, store)
+        encoder_network = heard.network()
+        _load_trained(encoder_network, state, artifact)
+        return EncoderTeacher(encoder_network, task, heard)
     assert isinstance(section, VerticalVitTeacher)
     network = build_network(section, features=task.features, classes=task.classes)
     network.load_state_dict(state)
     return VitTeacher(network, task, PackedFrames.open(store, task.frames), extra)
+
+
+def _load_trained(network: nn.Module, state: dict[str, Tensor], artifact: Artifact) -> None:
+    """Load what was trained; what was not is as the encoder was published."""
+    frozen: tuple[str, ...] = getattr(network, "frozen_prefixes", tuple)()
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    wrong = [name for name in missing if not name.startswith(frozen)] + unexpected
+    if wrong:
+        raise TrainingError(
+            f"teacher {artifact.key[:12]} does not fit its network: {len(wrong)} tensors are "
+            f"missing or too many, such as {wrong[0]!r}; remove it from the store and run again"
+        )

@@ -242,6 +242,7 @@ def test_every_command_is_known_here() -> None:
         "experiments copy",
         "experiments list",
         "experiments show",
+        "plan",
         "report",
         "submit",
         "sweep",

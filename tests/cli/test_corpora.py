@@ -36,6 +36,24 @@ def test_a_corpus_is_checked(emodb: Path, understudy: Callable[..., Said]) -> No
     assert understudy("corpora", "check", "emodbb").code == 2
 
 
+def test_a_folder_without_labels_is_checked(
+    tmp_path: Path, understudy: Callable[..., Said]
+) -> None:
+    tone(tmp_path / "speech" / "a.wav", 100)
+    tone(tmp_path / "speech" / "b.wav", 120)
+    (tmp_path / "speech" / "notes.txt").write_text("not heard")
+    said = understudy("corpora", "check", "folder", tmp_path / "speech")
+    listed = understudy("corpora", "list")
+    refused = understudy("corpora", "check", "folder", tmp_path / "speech", "role=labelled")
+
+    assert (said.code, refused.code) == (0, 2)
+    assert "listed 2 = used 2 + not used 0 + set aside 0" in said.out
+    assert "not read, being no audio by their endings: 1 .txt" in said.out
+    assert "emotions" not in said.out
+    assert "a folder of audio files without labels" in listed.out
+    assert "use role: unlabelled, or kind: table" in refused.err
+
+
 def test_what_is_wrong_with_a_corpus_is_named(emodb: Path, understudy: Callable[..., Said]) -> None:
     (emodb / "wav" / "03a01Wa.wav").write_text("no audio")
     soundfile.write(emodb / "wav" / "03a01Fa.wav", np.ones(4000), 16000)

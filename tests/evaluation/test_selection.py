@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from orchestrator.evaluation.selection import seen_by_sweep
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.experiment import Selected
+from orchestrator.experiment.protocol import Official
 from orchestrator.preparation import Prepared, read_corpora
 from orchestrator.store import Store
 from tests import small
@@ -77,3 +79,22 @@ def test_a_fixed_tested_corpus_is_never_seen(tmp_path: Path) -> None:
     # an earlier sweep of another protocol on the same corpora had seen it
     before = after(experiment, prepared, {"kind": "speaker-folds", "folds": 2})
     assert seen_by_sweep(before, prepared, set(table["id"][table["corpus"] == "two"])) > 0
+
+
+def test_a_corpus_of_its_own_protocol_was_seen_by_that(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+    table = prepared.corpus.table
+    tested = table["session"] == "1"
+    parts = table.assign(split=tested.map({True: "test", False: "train"}))
+    corpus = dataclasses.replace(prepared.corpus, table=parts)
+    official = dataclasses.replace(prepared, corpus=corpus)
+    swept = after(experiment, official, SESSIONS)
+    assert swept.selected is not None
+    own = {corpus.name: Official(kind="official")}
+    selected = swept.selected.model_copy(update={"protocols": own})
+    by_its_own = swept.model_copy(update={"selected": selected})
+
+    ids = set(table["id"][tested])
+    assert (len(ids), seen_by_sweep(swept, official, ids)) == (8, 8)
+    assert seen_by_sweep(by_its_own, official, ids) == 0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.conv_transformer import AttentivePooling, ConvTransformer
+from models.conv_transformer import ConvTransformer
 from models.macs import count_parameters, multiply_accumulates
 from tests.models.networks import assert_padding_never_matters, conv_transformer
 
@@ -52,21 +52,6 @@ def test_recipe_sized_student_is_within_its_budget() -> None:
 
     assert count_parameters(student) < 1_000_000
     assert multiply_accumulates(student, frames=280, width=64) < 25_000_000
-
-
-def test_attentive_pooling_by_hand() -> None:
-    pooling = AttentivePooling(2, heads=2)
-    with torch.no_grad():
-        # Head 0 scores a token by its first feature, head 1 treats all alike.
-        pooling.score.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
-        pooling.score.bias.zero_()
-    tokens = torch.tensor([[[0.0, 2.0], [3.0**0.5, 4.0], [50.0, 60.0]]])
-
-    pooled = pooling(tokens, torch.tensor([[True, True, False]]))
-
-    weight = 2.718281828 ** (3**0.5)
-    expected = torch.tensor([[3**0.5 * weight / (1 + weight), 3.0]])
-    torch.testing.assert_close(expected, pooled)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:

@@ -9,60 +9,14 @@ import pytest
 import torch
 import transformers
 
-from models.pretrained import NotAnEncoderError, load_encoder, weights_hash
-
-SMALL = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
-WHISPER: dict[str, Any] = {
-    "d_model": 16,
-    "encoder_layers": 2,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 24,
-    "decoder_ffn_dim": 24,
-    "num_mel_bins": 8,
-    "vocab_size": 20,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 1,
-    "max_source_positions": 100,
-}
-"""Windows of 100 frames of 20 ms: 2 s."""
-
-
-def save_waveform_model(
-    folder: Path, kind: str, *, normalise: bool = True, head: bool = False, **changes: Any
-) -> Path:
-    torch.manual_seed(0)
-    convolutions = {
-        "conv_dim": (8,) * 3,
-        "conv_kernel": (10, 3, 2),
-        "conv_stride": (5, 2, 2),
-    }
-    config = transformers.AutoConfig.for_model(kind, **SMALL | convolutions | changes)
-    cls = transformers.AutoModelForCTC if head else transformers.AutoModel
-    cls.from_config(config).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder)
-    return folder
-
-
-def save_whisper(folder: Path, cls: Any) -> Path:
-    torch.manual_seed(0)
-    cls(transformers.WhisperConfig(**WHISPER)).save_pretrained(folder)
-    transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=2).save_pretrained(folder)
-    return folder
-
-
-def noise(samples: int, *, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
+from models.pretrained import (
+    NotAnEncoderError,
+    block_count,
+    load_encoder,
+    sample_rate,
+    weights_hash,
+)
+from tests.models.encoders import noise, save_waveform_model, save_whisper
 
 
 @pytest.mark.parametrize(
@@ -204,6 +158,19 @@ def test_hash_follows_weights_and_preprocessing(tmp_path: Path) -> None:
     weights.write_bytes(data)
 
     assert before != weights_hash(root)
+
+
+@pytest.mark.parametrize("whisper", [False, True])
+def test_rate_and_blocks_are_read_without_loading(tmp_path: Path, whisper: bool) -> None:
+    if whisper:
+        root = save_whisper(tmp_path, transformers.WhisperModel)
+    else:
+        root = save_waveform_model(tmp_path, "hubert")
+    preprocessor = root / "preprocessor_config.json"
+    preprocessor.write_text(preprocessor.read_text().replace("16000", "8000"))
+    (root / "model.safetensors").write_bytes(b"")
+
+    assert (sample_rate(root), block_count(root)) == (8000, 2)
 
 
 def drop(name: str) -> Any:

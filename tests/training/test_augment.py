@@ -120,7 +120,7 @@ def test_a_crop_is_a_share_of_the_utterance_and_starts_where_the_draw_says() -> 
     assert window.start.tolist() == [0.1875, 0.0]
 
 
-def test_tempo_divides_what_is_left_by_the_crop() -> None:
+def test_tempo_divides_the_length() -> None:
     draws = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [1.0, 0, 0], [0.5, 0, 0]])
     lengths = torch.tensor([100, 100, 100, 1])
     augment = Augment(time_stretch=0.25)
@@ -128,6 +128,42 @@ def test_tempo_divides_what_is_left_by_the_crop() -> None:
 
     # 100 / 0.75, 100 / 1, 100 / 1.25; never nothing
     assert stretched_lengths(augment, draws, lengths, window).tolist() == [133, 100, 80, 1]
+
+
+def test_a_crop_is_as_long_as_asked_after_the_change_of_tempo() -> None:
+    draws = torch.tensor([[0.0, 0, 0.5], [1.0, 0, 0.5], [0.0, 0, 0.5], [1.0, 0, 0.5]])
+    lengths = torch.tensor([200, 200, 45, 60])
+    augment = Augment(crop_seconds=0.5, time_stretch=0.25)
+    window = heard(augment, draws, lengths, hop_seconds=0.01)
+
+    # 37.5 of 200 frames drawn out to 50, 62.5 pressed into 50; of 45, which would last 60, again
+    # 37.5; 60 last 48 and are heard whole
+    np.testing.assert_allclose(window.span * lengths, [37.5, 62.5, 37.5, 60.0], rtol=1e-6)
+    np.testing.assert_allclose(window.start, [0.40625, 0.34375, 1 / 12, 0.0], rtol=1e-6)
+    assert stretched_lengths(augment, draws, lengths, window).tolist() == [50, 50, 50, 48]
+
+
+@pytest.mark.parametrize("crop_seconds", [0.017, 0.333, 0.345, 3.0])
+def test_no_example_is_longer_than_the_crop(crop_seconds: float) -> None:
+    augment = Augment(crop_seconds=crop_seconds, time_stretch=0.3)
+    draws = uniform_draws(augment, [f"u{place}" for place in range(2000)], seed=0, epoch=1)
+    lengths = torch.arange(1, 2001)
+    window = heard(augment, draws, lengths, hop_seconds=0.01)
+    spoken = stretched_lengths(augment, draws, lengths, window)
+    frames = {0.017: 2, 0.333: 33, 0.345: 34, 3.0: 300}[crop_seconds]
+
+    assert int(spoken.max()) == frames
+    assert (spoken[lengths > 1.3 * frames] == frames).all()
+    assert ((window.start >= 0) & (window.start + window.span <= 1.0 + 1e-6)).all()
+
+
+def test_no_batch_is_wider_than_the_crop() -> None:
+    found = data(Augment(crop_seconds=0.25, time_stretch=0.2))
+    for epoch in range(1, 20):
+        frames, lengths = found.batch(torch.arange(5), epoch=epoch).inputs
+
+        assert frames.shape[1] == 25
+        assert int(lengths.max()) == 25
 
 
 def test_a_crop_of_less_than_a_frame_leaves_one() -> None:

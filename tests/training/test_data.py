@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.experiment.recipe import Augment
-from orchestrator.training.data import FrameData, PooledData, epoch_batches, scoring_batches
+from orchestrator.training.data import FrameData, PooledData, scoring_batches
+from orchestrator.training.order import epoch_batches
 from tests.training.tiny import pack_of
 
 

@@ -151,7 +151,7 @@ def test_features_are_standardised_over_training_and_logits_are_not(
 def test_a_feature_that_never_varies_is_only_centred() -> None:
     features = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
 
-    assert knowledge_module._standardised(features).tolist() == [[-1, 0], [1, 0]]
+    assert knowledge_module.Scale.of(features)(features).tolist() == [[-1, 0], [1, 0]]
 
 
 @pytest.mark.parametrize(

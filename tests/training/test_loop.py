@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Training
 from orchestrator.training.data import Batch, PooledData
-from orchestrator.training.loop import Fitted, Losses, Stage, fit, learning_rate, predict_logits
+from orchestrator.training.loop import Fitted, fit, learning_rate, predict_logits
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.stage import Losses, Stage
 
 
 class Told:

@@ -21,7 +21,11 @@ from orchestrator.errors import CorpusError, nearest
 from orchestrator.publication import locked
 
 _LOCK: Final = "lock"
-_OWN: Final = {"synthetic": "is built in", "table": "is your own data"}
+_OWN: Final = {
+    "folder": "is your own data",
+    "synthetic": "is built in",
+    "table": "is your own data",
+}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ ABOUT: Final = About(
 
 # To the rest of the house these names mean something else than to whoever wrote the file.
 _TAKEN: Final = ("content", "duration", "stated")
+# Of an unlabelled corpus.
+_UNREAD: Final = ("emotion", "votes", "agreement", "split")
 
 
 def list_table(section: TableCorpus) -> Listing:
@@ -36,13 +38,19 @@ def list_table(section: TableCorpus) -> Listing:
     Every value is read as text with the space around it removed, so ``03`` stays ``03``. Rows
     are numbered from 1, the header not counted; messages name the line too where each row is a
     line. Columns of the file called ``content``,
-    ``duration`` or ``stated`` are found under the names ``file_content`` and so on.
+    ``duration`` or ``stated`` are found under the names ``file_content`` and so on. An unlabelled
+    corpus needs no column but the paths.
 
     Raises:
         CorpusError: the file or the root is missing or unreadable, a column is missing, there are
             no rows, or two rows share an id.
     """
     title = f"corpus {section.title!r}"
+    heard_only = section.role == "unlabelled"
+    if heard_only:
+        section = section.model_copy(
+            update={"split_column": None, "agreement_column": None, "votes_columns": {}}
+        )
     file = Path(section.file).expanduser().absolute()
     content, lined = _read(file, title=section.title)
     if not len(content):
@@ -63,12 +71,16 @@ def list_table(section: TableCorpus) -> Listing:
             )
         return content[name]
 
-    table, remarks = _renamed(content, file=file)
     paths = column(section.path_column, key="path_column")
+    table, remarks = _renamed(content, file=file)
+    if heard_only:
+        table = table.drop(columns=[name for name in _UNREAD if name in table]).assign(emotion="")
     table["path"] = [str(root / path) if path else "" for path in paths]
     # A column that a map makes need not be there.
     for target, name in (("speaker", section.speaker_column), ("emotion", section.emotion_column)):
-        if target not in section.columns:
+        if heard_only and (target == "emotion" or name == target not in content):
+            table[target] = ""
+        elif target not in section.columns:
             table[target] = column(name, key=f"{target}_column")
     optional = {
         "session": section.session_column,

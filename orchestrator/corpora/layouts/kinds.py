@@ -9,6 +9,7 @@ from typing import Any, Final
 from orchestrator.corpora.layouts import (
     crema_d,
     emodb,
+    folder,
     from_table,
     iemocap,
     meld,
@@ -32,6 +33,7 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "crema-d": Kind(crema_d.ABOUT, crema_d.list_crema_d),
     "emodb": Kind(emodb.ABOUT, emodb.list_emodb),
+    "folder": Kind(folder.ABOUT, folder.list_folder),
     "iemocap": Kind(iemocap.ABOUT, iemocap.list_iemocap),
     "meld": Kind(meld.ABOUT, meld.list_meld),
     "ravdess": Kind(ravdess.ABOUT, ravdess.list_ravdess),

@@ -112,6 +112,94 @@ def test_nothing_flows_into_the_teacher() -> None:
     assert teacher.grad is None
 
 
+def divergence(student: torch.Tensor, teacher: torch.Tensor, tau_s: float, tau_t: float) -> float:
+    """One utterance's, without a factor, by its definition."""
+    own = [math.exp(z / tau_s) for z in student.tolist()]
+    taught = [math.exp(z / tau_t) for z in teacher.tolist()]
+    return sum(
+        t / sum(taught) * math.log((t / sum(taught)) / (s / sum(own)))
+        for s, t in zip(own, taught, strict=True)
+    )
+
+
+def drawn_logits() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64) * 2
+    return student, teacher
+
+
+def test_teacher_with_a_temperature_of_its_own_has_the_product_for_a_factor() -> None:
+    student, teacher = drawn_logits()
+
+    losses = distillation(student, teacher, temperature=2.0, teacher_temperature=5.0)
+
+    expected = [10.0 * divergence(*pair, 2.0, 5.0) for pair in zip(student, teacher, strict=True)]
+    assert losses.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_each_utterance_may_have_its_own_temperature() -> None:
+    student, teacher = drawn_logits()
+    own = torch.tensor([1.0, 2.5, 7.0])
+
+    together = distillation(student, teacher, temperature=own)
+    mixed = distillation(student, teacher, temperature=3.0, teacher_temperature=own)
+
+    for row, tau in enumerate(own.tolist()):
+        pair = student[row], teacher[row]
+        assert together[row].item() == pytest.approx(tau**2 * divergence(*pair, tau, tau))
+        assert mixed[row].item() == pytest.approx(3 * tau * divergence(*pair, 3.0, tau))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)])
+def test_a_tensor_temperature_gives_what_its_number_gives(shape: tuple[int, ...]) -> None:
+    student, teacher = drawn_logits()
+
+    losses = distillation(student, teacher, temperature=torch.full(shape, 2.5))
+
+    torch.testing.assert_close(losses, distillation(student, teacher, temperature=2.5))
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_gradients_of_temperatures_and_both_logits_are_those_of_numbers(
+    shape: tuple[int, ...],
+) -> None:
+    student, teacher = drawn_logits()
+    own, other = (torch.full(shape, tau, dtype=torch.float64) for tau in (2.0, 3.5))
+    values = tuple(value.requires_grad_() for value in (student, teacher, own, other))
+
+    def losses(student: torch.Tensor, teacher: torch.Tensor, *taus: torch.Tensor) -> torch.Tensor:
+        return distillation(
+            student,
+            teacher,
+            temperature=taus[0],
+            teacher_temperature=taus[1],
+            detach_teacher=False,
+        )
+
+    assert torch.autograd.gradcheck(losses, values)
+    assert torch.autograd.gradgradcheck(losses, values)
+
+
+def test_a_teacher_that_is_not_detached_is_taught_too() -> None:
+    student, teacher = (logits.requires_grad_() for logits in drawn_logits())
+
+    loss = distillation(student, teacher, temperature=2.0, detach_teacher=False).sum()
+    (gradient,) = torch.autograd.grad(loss, teacher)
+
+    assert gradient.abs().max() > 0
+
+
+def test_distillation_is_single_precision_at_least_and_double_where_given() -> None:
+    student, teacher = drawn_logits()
+
+    halves = distillation(student.half(), teacher.half(), temperature=2.0)
+    exact = distillation(student, teacher, temperature=2.0)
+
+    assert (halves.dtype, exact.dtype) == (torch.float32, torch.float64)
+    expected = [4.0 * divergence(*pair, 2.0, 2.0) for pair in zip(student, teacher, strict=True)]
+    assert exact.tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_feature_map_of_pooled_vectors_by_hand() -> None:
     losses = feature_map_l1(
         torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 5.0], [0.0, 0.0]])

@@ -1,0 +1,105 @@
+"""What can be seen of an encoder's folder without loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+WAVEFORM_MODELS = (
+    "wav2vec2",
+    "hubert",
+    "wavlm",
+    "data2vec-audio",
+    "unispeech",
+    "unispeech-sat",
+    "wav2vec2-conformer",
+)
+"""``model_type`` of encoders that listen to the waveform through strided convolutions."""
+
+
+class NotAnEncoderError(ValueError):
+    """A folder is no speech encoder that can be loaded; the message says what is missing."""
+
+
+def weights_hash(root: str | Path) -> str:
+    """Hash (sha256, hex) what the numbers of an encoder depend on: weights, config, preprocessor.
+
+    Args:
+        root: the encoder's folder.
+
+    Raises:
+        NotAnEncoderError: as ``load_encoder``, for what can be seen without loading.
+    """
+    root = Path(root)
+    model_type(root)
+    total = hashlib.sha256()
+    for path in (root / "config.json", root / "preprocessor_config.json", *weight_files(root)):
+        total.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def sample_rate(root: str | Path) -> int:
+    """Hz of the waveforms that the encoder in ``root`` expects.
+
+    Raises:
+        NotAnEncoderError: as ``load_encoder``, for what can be seen without loading.
+    """
+    root = Path(root)
+    model_type(root)
+    # where the file does not say, transformers takes 16 kHz for all of these kinds
+    return int(_read(root / "preprocessor_config.json").get("sampling_rate", 16000))
+
+
+def block_count(root: str | Path) -> int:
+    """Transformer blocks of the encoder in ``root``.
+
+    Raises:
+        NotAnEncoderError: as ``load_encoder``, for what can be seen without loading.
+    """
+    root = Path(root)
+    key = "encoder_layers" if model_type(root) == "whisper" else "num_hidden_layers"
+    count = _read(root / "config.json").get(key)
+    if not isinstance(count, int):
+        raise NotAnEncoderError(f"{root / 'config.json'}: {key} is {count!r}, no number of blocks")
+    return count
+
+
+def model_type(root: Path) -> str:
+    """Check the folder's files and return the kind of model it says it is."""
+    if not root.is_dir():
+        raise NotAnEncoderError(f"{root}: there is no such folder")
+    for name in ("config.json", "preprocessor_config.json"):
+        if not (root / name).is_file():
+            raise NotAnEncoderError(
+                f"{root}: holds no {name}; give a folder as save_pretrained writes it, "
+                "with config.json, preprocessor_config.json and the weights"
+            )
+    kind = _read(root / "config.json").get("model_type")
+    if kind != "whisper" and kind not in WAVEFORM_MODELS:
+        known = ", ".join(("whisper", *WAVEFORM_MODELS))
+        raise NotAnEncoderError(
+            f"{root / 'config.json'}: model_type is {kind!r}, no speech encoder known here "
+            f"(known: {known})"
+        )
+    if not weight_files(root):
+        raise NotAnEncoderError(
+            f"{root}: holds no weights (model.safetensors or pytorch_model.bin)"
+        )
+    return str(kind)
+
+
+def weight_files(root: Path) -> list[Path]:
+    """The weight files that ``from_pretrained`` reads: safetensors where there are any."""
+    return sorted(root.glob("model*.safetensors")) or sorted(root.glob("pytorch_model*.bin"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotAnEncoderError(f"{path}: is not JSON ({error})") from error
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,206 @@
+"""How the command line shows what an experiment would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.plan import (
+    CorpusPlan,
+    EvaluationPlan,
+    FoldsPlan,
+    Plan,
+    ResourcesPlan,
+    SearchPlan,
+    UnlabelledPlan,
+)
+from orchestrator.progress import duration
+from orchestrator.teachers_to_fit import Networks
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """A plan for people: corpora, folds, sweep, evaluation, resources."""
+    variant = f" (variant {plan.variant})" if plan.variant else ""
+    _title(console, f"{plan.experiment}{variant}: nothing is run")
+    for corpus in plan.corpora:
+        _show_corpus(console, corpus)
+    if plan.unlabelled is not None:
+        _show_unlabelled(console, plan.unlabelled)
+    resources = plan.resources
+    if plan.search is not None:
+        _show_search(console, plan.search, resources)
+    _show_evaluation(console, plan.evaluation, resources)
+    _title(console, "Resources")
+    _say(console, _fold_run(resources))
+    if resources.unmeasured:
+        _say(console, f"no times: {resources.unmeasured}")
+    else:
+        _say(
+            console,
+            "times are of students alone, from a measured update with cross-entropy by the recipe "
+            "as written; teachers, encoders, features, validation, and what meta-learning and "
+            "unlabelled speech add are not counted",
+        )
+
+
+def _title(console: Console, text: str) -> None:
+    console.print(text, style="bold", markup=False, highlight=False)
+
+
+def _say(console: Console, text: str, *, style: str | None = None) -> None:
+    console.print(f"  {text}", style=style, markup=False, highlight=False)
+
+
+def _show_corpus(console: Console, corpus: CorpusPlan) -> None:
+    _title(console, f"Corpus {corpus.name}")
+    emotions = ", ".join(f"{name} {count}" for name, count in corpus.emotions.items())
+    _say(
+        console,
+        f"{corpus.utterances} utterances of {corpus.mean_seconds:.1f} s on average, "
+        f"{corpus.speakers} speakers; {emotions}",
+    )
+    _show_stored(console, corpus.stored)
+
+
+def _show_unlabelled(console: Console, speech: UnlabelledPlan) -> None:
+    _title(console, "Unlabelled speech")
+    _say(
+        console,
+        ", ".join(f"{name}: {count} utterances" for name, count in speech.utterances.items()),
+    )
+    _show_stored(console, speech.stored)
+
+
+def _show_stored(console: Console, stored: Mapping[str, tuple[int | None, int]]) -> None:
+    for what, (there, shards) in stored.items():
+        _say(console, f"{what}: {_there(there)} of {shards} shards are in the store")
+
+
+def _there(count: int | None) -> str:
+    return "an unknown number (the store is remote)" if count is None else str(count)
+
+
+def _show_search(console: Console, search: SearchPlan, resources: ResourcesPlan) -> None:
+    _title(console, "Sweep")
+    left = max(0, search.trials - search.ended)
+    folds = sum(one.folds for one in search.folds)
+    seeds = search.folds[0].seeds
+    _say(
+        console,
+        f"{search.trials} trials ({search.sampler}, by {search.metric} on validation) x "
+        f"{folds} folds x {_seeds(seeds)} = {search.fold_runs} fold runs",
+    )
+    if search.ended:
+        _say(console, f"{search.ended} trials have ended, so {left} are left")
+    _show_folds(console, search.folds)
+    _show_space(console, search)
+    _show_networks(console, search.networks)
+    if search.student_seconds is not None:
+        seconds = search.student_seconds * left / search.trials
+        _say(console, _time(seconds, resources, most=left))
+
+
+def _show_space(console: Console, search: SearchPlan) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(Text(f"parameter of {search.space}"), no_wrap=True)
+    table.add_column("range", overflow="fold")
+    table.add_column("in", overflow="fold")
+    for one in search.parameters:
+        share = "every trial" if one.share == 1.0 else f"{100 * one.share:.0f} % (conditional)"
+        table.add_row(Text(one.name), Text(one.range), share)
+    console.print(table)
+    if search.impossible:
+        _say(
+            console,
+            f"{100 * search.impossible:.0f} % of random draws make no valid recipe, and such a "
+            f"trial fails; the first: {search.reason}",
+            style="red",
+        )
+
+
+def _show_evaluation(
+    console: Console, evaluation: EvaluationPlan, resources: ResourcesPlan
+) -> None:
+    _title(console, "Evaluation")
+    systems = len(evaluation.fold_runs)
+    runs = sum(evaluation.fold_runs.values())
+    if not runs:
+        _say(console, "the recipe has none of the systems asked for", style="red")
+        return
+    folds = sum(one.folds for one in evaluation.folds)
+    _say(
+        console,
+        f"{systems} systems ({', '.join(evaluation.fold_runs)}) x {folds} folds x "
+        f"{_seeds(evaluation.folds[0].seeds)} = {runs} fold runs",
+    )
+    if evaluation.selection != "fixed":
+        _say(
+            console,
+            f"selection is {evaluation.selection}: the best trial's recipe may need other teachers "
+            "and another time than the recipe as written, which is counted here",
+        )
+    _show_folds(console, evaluation.folds)
+    _show_networks(console, evaluation.networks)
+    if evaluation.student_seconds is not None:
+        _say(console, _time(evaluation.student_seconds, resources, most=runs))
+
+
+def _show_folds(console: Console, folds: Iterable[FoldsPlan]) -> None:
+    for one in folds:
+        _say(console, f"protocol: {one.protocol}")
+        sizes = ", ".join(
+            f"{role} {few if few == many else f'{few} to {many}'}"
+            for role, (few, many) in one.sizes.items()
+            if many
+        )
+        counted = f"{one.folds} fold{'' if one.folds == 1 else 's'}"
+        _say(console, f"{counted} of {one.corpus}, utterances in each: {sizes}")
+
+
+def _show_networks(console: Console, networks: Networks) -> None:
+    most = "at most " if networks.varied else ""
+    if networks.teachers:
+        beside = (
+            f" and {networks.inner_teachers} of inner speaker folds"
+            if networks.inner_teachers
+            else ""
+        )
+        stored = "" if networks.present is None else f"; {networks.present} are in the store"
+        varied = ", since the space changes the teacher" if networks.varied else ""
+        _say(console, f"teachers: {most}{networks.teachers}{beside}{varied}{stored}")
+    else:
+        _say(console, "teachers: none")
+    if networks.inner_students:
+        _say(
+            console,
+            f"students of inner speaker folds, for cross-validated difficulty: at most "
+            f"{networks.inner_students}",
+        )
+
+
+def _fold_run(resources: ResourcesPlan) -> str:
+    share = f"{resources.cpus} CPU{'' if resources.cpus == 1 else 's'}"
+    if resources.gpus:
+        share += f" and {resources.gpus:g} GPU"
+    asks = f"a fold run asks for {share}"
+    if resources.workers > 1:
+        asks = f"a fold run asks for {resources.workers} x ({share})"
+    if resources.at_once is None:
+        return f"{asks}; as many at once as the running cluster holds"
+    if not resources.at_once:
+        return f"{asks}, which this machine does not have; a cluster is needed"
+    return f"{asks}; {resources.at_once} at once on this machine"
+
+
+def _time(seconds: float, resources: ResourcesPlan, *, most: int) -> str:
+    text = f"students alone: about {duration(seconds)} one after another"
+    at_once = min(resources.at_once or 1, most)
+    return text if at_once <= 1 else f"{text}, {duration(seconds / at_once)} with {at_once} at once"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'' if count == 1 else 's'}"

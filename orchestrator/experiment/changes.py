@@ -1,0 +1,60 @@
+"""Other recipes around an experiment's own: those of trials and of ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.loading import override_recipe
+from orchestrator.experiment.recipe import PretrainedTeacher, Recipe
+
+ENCODED_ONCE = ("root", "revision", "mode", "layers", "pooling", "frames")
+"""Options of a pretrained teacher that decide what is computed before any fold run."""
+
+
+def changed_recipe(experiment: Experiment, changes: Mapping[str, object], *, doing: str) -> Recipe:
+    """The recipe with single values changed, validated anew.
+
+    Args:
+        experiment: stays as it is.
+        changes: values by dotted key of the experiment file.
+        doing: what the changes are for, as messages say it: ``searched``.
+
+    Raises:
+        ExperimentError: the changes make no valid recipe, or would change what is computed before
+            all fold runs (a pretrained encoder's outputs).
+    """
+    recipe = override_recipe(experiment, changes).recipe
+    before, after = experiment.recipe.teacher, recipe.teacher
+    if isinstance(before, PretrainedTeacher) and isinstance(after, PretrainedTeacher):
+        for name in ENCODED_ONCE:
+            if getattr(before, name) != getattr(after, name):
+                raise ExperimentError(
+                    f"recipe.teacher.{name} cannot be {doing}: the encoder's outputs are computed "
+                    "once, before any fold run; change it in the recipe itself"
+                )
+    return recipe
+
+
+def ablation_recipes(experiment: Experiment) -> dict[str, Recipe]:
+    """The recipe of each of ``evaluate.ablations``, by name, in the file's order.
+
+    Raises:
+        ExperimentError: one changes something else than the recipe, or makes no valid recipe;
+            names it.
+    """
+    found = {}
+    for name, changes in experiment.evaluate.ablations.items():
+        key = f"evaluate.ablations.{name}"
+        for changed in changes:
+            if not changed.startswith("recipe."):
+                raise ExperimentError(
+                    f"{key} changes {changed!r}, but an ablation changes the recipe only, by keys "
+                    "such as recipe.meta.kind"
+                )
+        try:
+            found[name] = changed_recipe(experiment, changes, doing="changed by an ablation")
+        except ExperimentError as error:
+            raise ExperimentError(f"{key}: {error}") from None
+    return found

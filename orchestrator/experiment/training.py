@@ -1,0 +1,75 @@
+"""How a network is fitted: ``recipe.training`` and ``recipe.teacher.training``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.experiment.numbers import Count, Positive, Share
+from orchestrator.experiment.section import Section
+
+
+class Augment(Section):
+    """What is done to a training utterance each time it is drawn; knowledge is of it unchanged."""
+
+    frequency_masks: Annotated[int, Field(ge=0)] = 0
+    frequency_width: Count = 8
+    """Widest frequency mask in Mel bins (SpecAugment's F)."""
+    time_masks: Annotated[int, Field(ge=0)] = 0
+    time_width_seconds: Positive = 0.2
+    """Widest time mask (SpecAugment's T)."""
+    time_stretch: Share = 0.0
+    """Largest relative change of tempo: 0.1 draws from 0.9 to 1.1."""
+    frequency_warp: Share = 0.0
+    """Largest relative warp of the Mel axis, after vocal tract length perturbation."""
+    gain_db: Annotated[float, Field(ge=0.0)] = 0.0
+    """Largest change of level: 6 draws from -6 to +6 dB."""
+    tilt_db: Annotated[float, Field(ge=0.0)] = 0.0
+    """Largest spectral tilt from the lowest to the highest Mel bin, the middle unchanged."""
+    noise: Annotated[float, Field(ge=0.0)] = 0.0
+    """Standard deviation of white noise added to the normalised features."""
+    crop_seconds: Positive | None = None
+    """Longer utterances are cut to a random stretch of this length; default: whole utterances."""
+
+
+class Training(Section):
+    """How a network is fitted to a fold."""
+
+    epochs: Count = 50
+    batch_size: Count = 32
+    lr: Positive = 5.0e-4
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup_share: Share = 0.1
+    """Share of the updates over which the rate rises to ``lr``; a cosine takes it to zero after."""
+    gradient_clip: Positive | None = 1.0
+    label_smoothing: Share = 0.0
+    targets: Literal["majority", "votes"] = "majority"
+    """What cross-entropy compares with: the label, or the shares of its votes, where the corpus
+    has them (an utterance without votes keeps its label)."""
+    class_weights: bool = True
+    """Weigh cross-entropy by inverse class frequency in the training set (mean weight one)."""
+    average_decay: Share = 0.0
+    """Decay per update of the running average of the weights that is scored and kept; 0: none."""
+    epoch_choice: Literal["validation-cross-entropy", "validation-macro-recall", "last"] = (
+        "validation-cross-entropy"
+    )
+    smoothing_epochs: Count = 3
+    """Trailing epochs over which the epoch's validation score is averaged."""
+    batches: Literal["shuffled", "class-balanced"] = "shuffled"
+    """How an epoch is dealt into batches: shuffled, or each with as equal numbers of the emotions
+    as can be, so that supervised contrast finds pairs of every emotion."""
+    updates_per_epoch: Count | None = None
+    """Updates in an epoch; default: as many as draw every training utterance once. Recipes with
+    other numbers of utterances then have the same budget."""
+    augment: Augment = Augment()
+
+
+class HeadTraining(Training):
+    """How layer mix and head over a frozen encoder are fitted; setting one key keeps the rest."""
+
+    epochs: Count = 100
+    lr: Positive = 3.0e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    warmup_share: Share = 0.0
+    label_smoothing: Share = 0.1

@@ -1,0 +1,318 @@
+"""What an experiment would run, on what, and what of it the store has; nothing is run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from orchestrator.cluster_session import slots_of
+from orchestrator.evaluation.sealed import Job, evaluation_jobs
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.experiment import Resources
+from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.packing import Handle
+from orchestrator.preparation import PlannedFold, Prepared, plan_folds, read_corpora
+from orchestrator.protocols.fold import ROLES
+from orchestrator.step_time import step_seconds, updates_of
+from orchestrator.store import Store
+from orchestrator.sweep.probing import Parameter, probe_space
+from orchestrator.sweep.study import open_study, study_path, summarise
+from orchestrator.teachers_to_fit import Networks, networks_of, networks_of_trials, present
+from orchestrator.training.task import FoldTask, UnlabelledSpeech
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """A corpus as it will be used."""
+
+    name: str
+    utterances: int
+    speakers: int
+    emotions: Mapping[str, int]
+    """Utterances of each."""
+    mean_seconds: float
+    stored: Mapping[str, tuple[int | None, int]]
+    """Of features, and of encoder outputs or waveforms: shards that the store has (None: a remote
+    store is not searched), and shards in all."""
+
+
+@dataclass(frozen=True)
+class UnlabelledPlan:
+    """Speech without labels that students may hear."""
+
+    utterances: Mapping[str, int]
+    """Of each corpus."""
+    stored: Mapping[str, tuple[int | None, int]]
+    """As for a corpus."""
+
+
+@dataclass(frozen=True)
+class FoldsPlan:
+    """The folds of one corpus."""
+
+    corpus: str
+    protocol: str
+    folds: int
+    seeds: int
+    sizes: Mapping[str, tuple[int, int]]
+    """Fewest and most utterances of a fold in each role."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What the sweep would run."""
+
+    space: str
+    parameters: tuple[Parameter, ...]
+    impossible: float
+    """Share of random draws that make no valid recipe: such a trial fails."""
+    reason: str
+    """Why the first of them does not."""
+    sampler: str
+    metric: str
+    trials: int
+    ended: int
+    """Trials of the study that have ended."""
+    folds: tuple[FoldsPlan, ...]
+    fold_runs: int
+    """Of all trials."""
+    networks: Networks
+    student_seconds: float | None
+    """Of the students of all trials, one after another, trained by the recipe as written; None
+    where an update was not measured."""
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What the evaluation would run."""
+
+    selection: str
+    folds: tuple[FoldsPlan, ...]
+    fold_runs: Mapping[str, int]
+    """Of each system."""
+    networks: Networks
+    student_seconds: float | None
+
+
+@dataclass(frozen=True)
+class ResourcesPlan:
+    """What a fold run asks for, and how many there can be at once."""
+
+    cpus: int
+    gpus: float
+    workers: int
+    """The most that a network of the fold run is trained by; each asks for that much."""
+    at_once: int | None
+    """On this machine; None where a running cluster (``RAY_ADDRESS``) decides."""
+    unmeasured: str
+    """Why there are no times; empty if there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment would run."""
+
+    experiment: str
+    variant: str | None
+    corpora: tuple[CorpusPlan, ...]
+    unlabelled: UnlabelledPlan | None
+    search: SearchPlan | None
+    evaluation: EvaluationPlan
+    resources: ResourcesPlan
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return asdict(self)
+
+
+def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None = None) -> Plan:
+    """Read the corpora, deal the folds, probe the space, and count; nothing is trained or stored.
+
+    A few updates of the student are timed on synthetic frames, for a rough time.
+
+    Args:
+        experiment: stays as it is.
+        progress: called with (files heard, files) of each corpus.
+
+    Raises:
+        ExperimentError: the space is unknown or does not go with the recipe, or the study of this
+            name belongs to another recipe, protocol or corpus.
+        CorpusError, ProtocolError, PretrainedError: the input cannot be used.
+    """
+    store = Store(experiment.store)
+    prepared = read_corpora(experiment, store, progress=progress)
+    clock = _Clock(experiment, prepared)
+    return Plan(
+        experiment=experiment.name,
+        variant=experiment.variant,
+        corpora=tuple(_corpus(entry, store) for entry in prepared),
+        unlabelled=_unlabelled(prepared, store),
+        search=None
+        if experiment.search is None
+        else _search(experiment, prepared, store=store, clock=clock),
+        evaluation=_evaluation(experiment, prepared, store=store, clock=clock),
+        resources=_resources(experiment.resources, clock.unmeasured),
+    )
+
+
+class _Clock:
+    """Times one update of each kind of student on each corpus, once."""
+
+    def __init__(self, experiment: Experiment, prepared: Iterable[Prepared]) -> None:
+        self.seconds = {
+            entry.corpus.name: float(entry.corpus.table["duration"].mean()) for entry in prepared
+        }
+        self.unmeasured = _unmeasured(experiment.resources)
+        self._measured: dict[str, float] = {}
+
+    def of(self, tasks: Iterable[FoldTask]) -> float | None:
+        """Seconds of the students of ``tasks``, one after another."""
+        if self.unmeasured:
+            return None
+        return sum(updates_of(task) * self._step(task) for task in tasks)
+
+    def _step(self, task: FoldTask) -> float:
+        recipe = task.recipe
+        what = (task.corpus, recipe.student, recipe.training.batch_size, recipe.student_augment)
+        if (key := repr(what)) not in self._measured:
+            self._measured[key] = step_seconds(task, seconds=self.seconds[task.corpus])
+        return self._measured[key]
+
+
+def _unmeasured(resources: Resources) -> str:
+    if resources.trial.gpus and not torch.cuda.is_available():
+        return "fold runs ask for a GPU, and this machine has none"
+    if resources.student_workers > 1:
+        return "students are trained by several workers, which one process cannot stand for"
+    return ""
+
+
+def _corpus(entry: Prepared, store: Store) -> CorpusPlan:
+    table = entry.corpus.table
+    return CorpusPlan(
+        name=entry.corpus.name,
+        utterances=len(table),
+        speakers=int(table["speaker"].nunique()),
+        emotions={name: int((table["emotion"] == name).sum()) for name in entry.corpus.emotions},
+        mean_seconds=float(table["duration"].mean()),
+        stored=_stored(entry, store),
+    )
+
+
+def _unlabelled(prepared: Iterable[Prepared], store: Store) -> UnlabelledPlan | None:
+    speech = next((entry.unlabelled for entry in prepared if entry.unlabelled), None)
+    if speech is None:
+        return None
+    return UnlabelledPlan(
+        utterances={corpus.name: len(corpus.table) for corpus in speech.corpora},
+        stored=_stored(speech.speech, store),
+    )
+
+
+def _stored(inputs: Prepared | UnlabelledSpeech, store: Store) -> dict[str, tuple[int | None, int]]:
+    stages: dict[str, tuple[str, Handle | None]] = {
+        "features": ("features", inputs.frames),
+        "encoder outputs": ("encoder", inputs.encoder),
+        "waveforms": ("waveforms", inputs.waveforms),
+    }
+    return {
+        what: (present(store, stage, set(handle.keys)), len(set(handle.keys)))
+        for what, (stage, handle) in stages.items()
+        if handle is not None
+    }
+
+
+def _search(
+    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: _Clock
+) -> SearchPlan:
+    search = experiment.search
+    assert search is not None
+    protocol = search.protocol or experiment.protocol
+    probe = probe_space(experiment)
+    planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
+    tasks = [entry.task.with_recipe(experiment.recipe) for entry in planned]
+    ended = 0
+    if study_path(experiment, store).is_file():
+        study = open_study(experiment, store, prepared)
+        found = summarise(study, metric=search.metric, planned=search.trials)
+        ended = found.complete + found.failed
+    seconds = clock.of(tasks)
+    draws = len(probe.recipes) + probe.impossible
+    return SearchPlan(
+        space=search.space,
+        parameters=probe.parameters,
+        impossible=probe.impossible / draws,
+        reason=probe.reason,
+        sampler=search.sampler,
+        metric=search.metric,
+        trials=search.trials,
+        ended=ended,
+        folds=_folds(planned, protocol),
+        fold_runs=search.trials * len(tasks),
+        networks=networks_of_trials(tasks, probe.recipes, trials=search.trials, store=store),
+        student_seconds=None if seconds is None else seconds * search.trials,
+    )
+
+
+def _evaluation(
+    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: _Clock
+) -> EvaluationPlan:
+    settings = experiment.evaluate
+    planned = plan_folds(
+        experiment,
+        prepared,
+        protocol=experiment.protocol,
+        seeds=settings.seeds,
+        only=settings.folds,
+    )
+    jobs: Sequence[Job] = evaluation_jobs(experiment, planned)
+    return EvaluationPlan(
+        selection=settings.selection,
+        folds=_folds(planned, experiment.protocol),
+        fold_runs=dict(Counter(str(job.system) for job in jobs)),
+        networks=networks_of([(job.task, job.role) for job in jobs], store),
+        student_seconds=clock.of(job.task for job in jobs if job.role == "student"),
+    )
+
+
+def _folds(planned: Sequence[PlannedFold], protocol: ProtocolSection) -> tuple[FoldsPlan, ...]:
+    by_corpus: dict[str, list[PlannedFold]] = {}
+    for entry in planned:
+        by_corpus.setdefault(entry.task.corpus, []).append(entry)
+    return tuple(
+        FoldsPlan(
+            corpus=corpus,
+            protocol=entries[0].prepared.describe(protocol),
+            folds=len({entry.fold.name for entry in entries}),
+            seeds=len({entry.task.seed for entry in entries}),
+            sizes={role: _range(len(entry.fold.role(role)) for entry in entries) for role in ROLES},
+        )
+        for corpus, entries in by_corpus.items()
+    )
+
+
+def _range(values: Iterable[int]) -> tuple[int, int]:
+    found = list(values)
+    return min(found), max(found)
+
+
+def _resources(resources: Resources, unmeasured: str) -> ResourcesPlan:
+    workers = max(resources.student_workers, resources.teacher_workers)
+    at_once = None
+    if "RAY_ADDRESS" not in os.environ:
+        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+        at_once = slots_of(here, resources.trial) // workers
+        if resources.concurrent is not None:
+            at_once = min(at_once, resources.concurrent)
+    return ResourcesPlan(
+        cpus=resources.trial.cpus,
+        gpus=resources.trial.gpus,
+        workers=workers,
+        at_once=at_once,
+        unmeasured=unmeasured,
+    )

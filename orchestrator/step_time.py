@@ -1,0 +1,77 @@
+"""How long an update of a student takes on this machine, measured before anyone starts a sweep."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from orchestrator.training.networks import build_network
+from orchestrator.training.task import FoldTask
+
+WARM_UPS, TIMED = 2, 5
+
+
+def updates_of(task: FoldTask) -> int:
+    """Updates of the student in a fold run, over all stages."""
+    recipe = task.recipe
+    settings = recipe.training
+    epochs = settings.epochs + recipe.matching_epochs + recipe.unlabelled_epochs
+    per_epoch = math.ceil(len(task.train.ids) / settings.batch_size)
+    return epochs * (settings.updates_per_epoch or per_epoch)
+
+
+def step_seconds(task: FoldTask, *, seconds: float, budget: float = 2.0) -> float:
+    """Time of one update with cross-entropy alone: forward, backward, AdamW, with the fold run's
+    threads.
+
+    The median of five after two to warm up, or of as many as fit into the budget, but one at least.
+
+    Args:
+        task: its student, features, batch size and threads; of its utterances none.
+        seconds: length of every (synthetic) utterance; it is cut as the recipe crops.
+        budget: seconds that measuring may take, unless one update takes longer.
+    """
+    recipe = task.recipe
+    crop = recipe.student_augment.crop_seconds
+    heard = seconds if crop is None else min(crop, seconds)
+    frames = max(1, round(heard / task.features.hop_seconds))
+    size = recipe.training.batch_size
+    with _as_a_fold_run(task.threads):
+        network = build_network(recipe.student, features=task.features, classes=task.classes)
+        network.to(task.device).train()
+        optimiser = torch.optim.AdamW(network.parameters())
+        width = task.features.bins * task.features.channels
+        batch = torch.randn(size, frames, width, device=task.device)
+        lengths = torch.full((size,), frames, device=task.device)
+        labels = torch.arange(size, device=task.device) % task.classes
+        times: list[float] = []
+        began = time.perf_counter()
+        while len(times) < WARM_UPS + TIMED:
+            start = time.perf_counter()
+            optimiser.zero_grad(set_to_none=True)
+            loss = torch.nn.functional.cross_entropy(network(batch, lengths).logits, labels)
+            torch.autograd.backward(loss)
+            optimiser.step()
+            if task.device != "cpu":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+            if time.perf_counter() - began > budget:
+                break
+    return statistics.median(times[WARM_UPS:] or times[-1:])
+
+
+@contextmanager
+def _as_a_fold_run(threads: int) -> Iterator[None]:
+    """With so many threads, leaving threads and random numbers as they were."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,148 @@
+"""Which teachers a set of fold runs will ask for, and which of them the store has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.errors import StoreError
+from orchestrator.experiment.recipe import DataCurriculum, Recipe
+from orchestrator.store import Store
+from orchestrator.training.fold_run import Role
+from orchestrator.training.knowledge import inner_parts
+from orchestrator.training.task import FoldTask
+from orchestrator.training.teacher import teacher_inputs
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that fold runs need beside their own."""
+
+    teachers: int
+    """Distinct teachers of folds."""
+    inner_teachers: int
+    """Those of inner speaker folds, for cross-fitted knowledge or difficulty."""
+    inner_students: int
+    """Students of inner speaker folds, for difficulty by cross-validated loss."""
+    present: int | None
+    """Teachers of both kinds that the store has; None where that is not known beforehand: the
+    store is remote, or trials have teachers of their own."""
+    varied: bool = False
+    """Whether each trial may have teachers of its own, so that the counts are the most there may
+    be."""
+
+
+def present(store: Store, stage: str, keys: Iterable[str]) -> int | None:
+    """How many artifacts the store has; None for a remote one, where looking is fetching."""
+    if "://" in store.uri:
+        return None
+    return sum(_is_there(store, stage, key) for key in keys)
+
+
+def _is_there(store: Store, stage: str, key: str) -> bool:
+    try:
+        store.get(stage, key)
+    except StoreError:
+        return False
+    return True
+
+
+def asks_teacher(recipe: Recipe) -> bool:
+    """Whether a student, or the difficulty of what it hears, depends on a teacher."""
+    return recipe.needs_teacher or _by_teacher(recipe)
+
+
+def _by_teacher(recipe: Recipe) -> bool:
+    curriculum = recipe.curriculum
+    return isinstance(curriculum, DataCurriculum) and curriculum.difficulty in (
+        "teacher-loss",
+        "teacher-probability",
+    )
+
+
+def _cross_fits(recipe: Recipe) -> bool:
+    if recipe.objectives.distillation and recipe.knowledge == "cross-fitted":
+        return True
+    curriculum = recipe.curriculum
+    return (
+        isinstance(curriculum, DataCurriculum)
+        and _by_teacher(recipe)
+        and curriculum.knowledge == "cross-fitted"
+    )
+
+
+def _cross_validates(recipe: Recipe) -> bool:
+    curriculum = recipe.curriculum
+    return isinstance(curriculum, DataCurriculum) and (
+        curriculum.difficulty == "cross-validated-loss"
+    )
+
+
+def networks_of(tasks: Iterable[tuple[FoldTask, Role]], store: Store) -> Networks:
+    """What these fold runs need; each network is counted once, whoever shares it."""
+    own: set[str] = set()
+    inner: dict[str, tuple[str, ...]] = {}
+    students = 0
+    for task, role in tasks:
+        recipe = task.recipe
+        if role == "teacher" or asks_teacher(recipe):
+            key = store.key("teacher", teacher_inputs(task, task.train))
+            own.add(key)
+            if role == "student" and key not in inner and _cross_fits(recipe):
+                inner[key] = tuple(
+                    store.key("teacher", teacher_inputs(task, fitted))
+                    for fitted, _ in inner_parts(task)
+                )
+        if role == "student" and _cross_validates(recipe):
+            students += sum(1 for _ in inner_parts(task))
+    beside = {key for keys in inner.values() for key in keys}
+    return Networks(
+        teachers=len(own),
+        inner_teachers=len(beside),
+        inner_students=students,
+        present=present(store, "teacher", own | beside),
+    )
+
+
+def networks_of_trials(
+    tasks: Sequence[FoldTask], recipes: Iterable[Recipe], *, trials: int, store: Store
+) -> Networks:
+    """What the trials of a sweep need, as far as random draws from its space tell.
+
+    Args:
+        tasks: every fold run of one trial.
+        recipes: of the draws.
+        trials: how many there will be.
+        store: where teachers are looked for, if all trials share them.
+    """
+    recipes = tuple(recipes)
+    asking = [recipe for recipe in recipes if asks_teacher(recipe)]
+    crossing = [recipe for recipe in asking if _cross_fits(recipe)]
+    validating = any(_cross_validates(recipe) for recipe in recipes)
+    # dealt only where it is needed, since too few speakers for it are an error
+    parts = sum(1 for task in tasks for _ in inner_parts(task)) if crossing or validating else 0
+    students = parts * trials if validating else 0
+    if len({_teacher_alone(tasks[0], recipe, store) for recipe in asking}) > 1:
+        return Networks(
+            teachers=len(tasks) * trials,
+            inner_teachers=parts * trials if crossing else 0,
+            inner_students=students,
+            present=None,
+            varied=True,
+        )
+    # the first of each kind stands for all: their teachers differ in what they are fitted to alone
+    kinds: dict[tuple[bool, bool], Recipe] = {}
+    for recipe in asking:
+        on_held = getattr(recipe.meta, "train_on_held", False)
+        kinds.setdefault((_cross_fits(recipe), on_held), recipe)
+    asked = [task.with_recipe(recipe) for recipe in kinds.values() for task in tasks]
+    return replace(
+        networks_of([(task, "student") for task in asked], store), inner_students=students
+    )
+
+
+def _teacher_alone(task: FoldTask, recipe: Recipe, store: Store) -> str:
+    """A key that is another for another teacher, whatever it is fitted to."""
+    first = task.train.subset(task.train.ids[:1])
+    small = replace(task.with_recipe(recipe), train=first, validation=first)
+    return store.key("teacher", teacher_inputs(small, first))

@@ -1,0 +1,63 @@
+"""AdamW over the parameters of a network, decayed or not, each at its own rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.experiment.recipe import Training
+
+
+def new_optimiser(
+    network: nn.Module, beside: nn.Module | None, settings: Training
+) -> torch.optim.Optimizer:
+    """AdamW over all that requires a gradient; norms, biases and learned tokens are not decayed.
+
+    A network with ``rate_factors()`` names prefixes of its parameters whose learning rate is the
+    settings' times a factor.
+    """
+    asked = getattr(network, "rate_factors", dict)
+    factors: Mapping[str, float] = asked()
+    named = [*network.named_parameters(), *(beside.named_parameters("beside") if beside else ())]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            factor = next((f for prefix, f in factors.items() if name.startswith(prefix)), 1.0)
+            decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "factor": factor}
+            for (factor, decay), parameters in groups.items()
+        ],
+        lr=settings.lr,
+    )
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, times the factor of each group."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser by ``parameter.name``, such as ``3.exp_avg``."""
+    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
+    return {f"{place}.{name}": v for place, own in state.items() for name, v in own.items()}
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Take back what :func:`optimiser_tensors` gave."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        place, name = key.split(".")
+        state.setdefault(int(place), {})[name] = value
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+
+
+def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix``, under the rest of their names."""
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}

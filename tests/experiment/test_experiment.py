@@ -1,0 +1,181 @@
+"""What an experiment's sections must be to each other: roles, protocols, held speakers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.loading import override_recipe, resolved
+
+EMODB = {"kind": "emodb", "root": "/data/emodb"}
+MELD = {"kind": "meld", "root": "/data/meld", "protocol": {"kind": "official"}}
+MORE = {"kind": "folder", "root": "/data/more"}
+SPEAKERS = {"kind": "leave-one-speaker-out"}
+VIT = {"kind": "vertical-vit"}
+TAUGHT = {"student": VIT, "teacher": VIT, "objectives": {"distillation": 1.0}}
+HEARS = TAUGHT | {"unlabelled": {"kind": "mixed"}}
+META = TAUGHT | {"meta": {"kind": "bilevel"}}
+CONTROL = TAUGHT | {"meta": {"kind": "none", "train_on_held": True}}
+
+
+def made(*corpora: dict[str, Any], **sections: Any) -> Experiment:
+    plain = {"name": "x", "protocol": SPEAKERS, "recipe": {"student": VIT}}
+    return Experiment.model_validate(plain | {"corpora": list(corpora)} | sections)
+
+
+def refused(*corpora: dict[str, Any], **sections: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        made(*corpora, **sections)
+    return str(caught.value)
+
+
+def test_roles_divide_the_corpora() -> None:
+    both = made(MORE, EMODB, recipe=HEARS)
+
+    assert [corpus.title for corpus in both.labelled] == ["emodb"]
+    assert [corpus.title for corpus in both.unlabelled] == ["folder"]
+    assert Experiment.model_validate(resolved(both)) == both
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (MORE | {"role": "labelled"}, "has no labels; use role: unlabelled, or kind: table"),
+        (MORE | {"labels": {"a": "b"}}, "no label is read; remove labels"),
+        (MORE | {"protocol": SPEAKERS}, "no folds are made of it; remove protocol"),
+        (
+            MORE | {"columns": {"emotion": {"source": "id", "map": {}}}},
+            "no label is read; remove columns.emotion",
+        ),
+        (MORE | {"pattern": "/x/*"}, "pattern '/x/\\*' does not lead to files below root"),
+        (MORE | {"pattern": "../*"}, "does not lead to files below root"),
+        (MORE | {"pattern": "**.wav"}, "does not lead to files below root"),
+        (MORE | {"pattern": ""}, "does not lead to files below root"),
+        (EMODB | {"name": "b", "speakers_apart": True}, "speakers_apart says something of an unl"),
+        (EMODB | {"name": "b", "role": "none"}, "'labelled' or 'unlabelled'"),
+        (
+            EMODB | {"name": "b", "protocol": {"kind": "cross-corpus"}},
+            "give it as the experiment's protocol",
+        ),
+    ],
+)
+def test_a_corpus_that_contradicts_itself_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        made(EMODB, changed, recipe=HEARS)
+
+
+def test_there_is_something_to_measure() -> None:
+    assert "every one is unlabelled" in refused(MORE, EMODB | {"role": "unlabelled"}, recipe=HEARS)
+
+
+def test_a_recipe_that_wants_unlabelled_speech_needs_some() -> None:
+    said = refused(EMODB, recipe=HEARS)
+
+    for part in ("recipe.unlabelled.kind is 'mixed'", "role: unlabelled", "kind: folder"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("sections", "read"),
+    [
+        ({}, False),
+        ({"recipe": TAUGHT}, False),
+        ({"recipe": HEARS}, True),
+        ({"search": {"space": "distillation"}}, True),
+        ({"evaluate": {"ablations": {"plain": {"recipe.meta.kind": "none"}}}}, False),
+        ({"evaluate": {"ablations": {"more": {"recipe.unlabelled.kind": "first"}}}}, True),
+        ({"evaluate": {"ablations": {"more": {"recipe.unlabelled": {"kind": "first"}}}}}, True),
+    ],
+)
+def test_unlabelled_speech_is_read_where_something_may_want_it(
+    sections: dict[str, Any], read: bool
+) -> None:
+    assert made(EMODB, MORE, **sections).hears_unlabelled is read
+    assert not made(EMODB, **sections | {"recipe": TAUGHT}).hears_unlabelled
+
+
+def test_two_corpora_with_labels_are_needed_to_have_some_in_common() -> None:
+    assert "one corpus only that has labels" in refused(EMODB, MORE, common_labels=True)
+    assert "one corpus only that has labels" in refused(
+        EMODB, MORE, protocol={"kind": "cross-corpus"}
+    )
+
+
+def test_an_unlabelled_corpus_is_no_part_of_cross_corpus() -> None:
+    other = EMODB | {"name": "other"}
+    made(EMODB, other, MORE, protocol={"kind": "cross-corpus", "train": ["emodb"]})
+
+    said = refused(EMODB, other, MORE, protocol={"kind": "cross-corpus", "train": ["folder"]})
+    assert "corpus 'folder' is unlabelled" in said
+
+
+def test_a_corpus_has_its_own_protocol_unless_corpora_cross() -> None:
+    assert made(EMODB, MELD).corpora[1].protocol.kind == "official"
+
+    said = refused(EMODB, MELD, protocol={"kind": "cross-corpus"})
+    assert "protocol is cross-corpus" in said
+    assert "corpora.1.protocol says how 'meld' alone becomes folds; remove it" in said
+
+
+HELD = SPEAKERS | {"held_speakers": 1}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wants"),
+    [(META, "recipe.meta.kind is 'bilevel'"), (CONTROL, "recipe.meta.train_on_held is true")],
+)
+@pytest.mark.parametrize(
+    ("corpora", "sections", "key"),
+    [
+        ([EMODB], {}, "protocol.held_speakers"),
+        ([EMODB], {"protocol": {"kind": "official"}}, "protocol.held_share"),
+        (
+            [EMODB],
+            {"protocol": HELD, "search": {"space": "s", "protocol": {"kind": "random-folds"}}},
+            "search.protocol.held_share",
+        ),
+        ([EMODB, MELD], {"protocol": HELD}, "corpora.1.protocol.held_share"),
+    ],
+)
+def test_held_speakers_that_are_used_must_be_held(
+    recipe: dict[str, Any],
+    wants: str,
+    corpora: list[dict[str, Any]],
+    sections: dict[str, Any],
+    key: str,
+) -> None:
+    said = refused(*corpora, recipe=recipe, **sections)
+
+    assert f"{wants} but {key} is 0" in said
+    assert f"set {key}, or" in said
+
+
+def test_only_protocols_that_deal_folds_must_hold_speakers() -> None:
+    held = MELD | {"protocol": {"kind": "official", "held_share": 0.1}}
+
+    made(EMODB, recipe=META, protocol=HELD)
+    made(EMODB, held, recipe=META, protocol=HELD)
+    # every corpus has its own, so nobody asks the others
+    made(held, recipe=META, search={"space": "s", "protocol": SPEAKERS})
+
+
+@pytest.mark.parametrize("name", ["Fast", "-a", "a b", "", "a/b"])
+def test_ablations_have_plain_names(name: str) -> None:
+    assert f"the name {name!r}" in refused(EMODB, evaluate={"ablations": {name: {}}})
+
+
+@pytest.mark.parametrize("name", ["teacher", "student-alone", "distilled"])
+def test_ablations_are_no_other_systems(name: str) -> None:
+    assert f"{name!r} is a system of its own" in refused(EMODB, evaluate={"ablations": {name: {}}})
+
+
+def test_a_resolved_corpus_with_labels_of_the_users_is_read_again() -> None:
+    """A trial's recipe is validated with everything else written out, the label set too."""
+    mine = {"kind": "iemocap", "root": "/data/iemocap", "labels": {"anger": "a", "sadness": "s"}}
+    changed = override_recipe(made(mine), {"recipe.training.lr": 0.1})
+
+    assert changed.recipe.training.lr == 0.1
+    assert "both say which emotions" in refused(mine | {"label_set": "6"})
