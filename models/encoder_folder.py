@@ -68,6 +68,19 @@ def block_count(root: str | Path) -> int:
     return count
 
 
+def refuse_fine_tuning(kind: str) -> None:
+    """Raise if encoders of ``kind`` can only be used frozen.
+
+    Raises:
+        NotAnEncoderError: it is a conformer.
+    """
+    if kind == "wav2vec2-conformer":
+        raise NotAnEncoderError(
+            f"a {kind} encoder can be used frozen but not fine-tuned: the convolutions in its "
+            "blocks would hear the padding of a batch; use mode frozen, or another encoder"
+        )
+
+
 def model_type(root: Path) -> str:
     """Check the folder's files and return the kind of model it says it is."""
     if not root.is_dir():

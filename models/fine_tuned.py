@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.encoder_blocks import EncoderBlocks, upper_blocks
-from models.encoder_folder import NotAnEncoderError
+from models.encoder_folder import refuse_fine_tuning
 from models.layer_mix import FrameMixHead, MixOutput
 from models.outputs import length_mask
 from models.pretrained import SpeechEncoder
@@ -169,10 +169,10 @@ def top_layers(encoder: SpeechEncoder, count: int, *, checkpointing: bool = Fals
 
     On a waveform model's frames that is the encoder itself. Of Whisper these blocks hear only the
     utterance's own frames and not the silence that fills the window, unlike the blocks below them:
-    it costs a tenth, and the blocks are trained to it. WavLM's embedding of relative positions
-    stays as it is, for the blocks below were heard with it.
+    a few seconds of speech then cost a tenth of a window of 30, and the blocks are trained to it.
+    WavLM's embedding of relative positions stays as it is, for the blocks below were heard with it.
     """
-    _refuse_unknown(encoder)
+    refuse_fine_tuning(encoder.model.config.model_type)
     blocks = upper_blocks(encoder.model, count, checkpointing=checkpointing).requires_grad_(True)
     for name, parameter in blocks.named_parameters():
         if "rel_attn_embed" in name:
@@ -228,16 +228,7 @@ def low_rank(
 
 
 def _whole(encoder: SpeechEncoder, *, checkpointing: bool) -> TrainedPart:
-    _refuse_unknown(encoder)
+    refuse_fine_tuning(encoder.model.config.model_type)
     model = encoder.model
     stem = WhisperStem if model.config.model_type == "whisper" else WaveformStem
     return TrainedPart(upper_blocks(model, checkpointing=checkpointing), stem(model))
-
-
-def _refuse_unknown(encoder: SpeechEncoder) -> None:
-    kind = encoder.model.config.model_type
-    if kind == "wav2vec2-conformer":
-        raise NotAnEncoderError(
-            f"a {kind} encoder can be used frozen but not fine-tuned: the convolutions in its "
-            "blocks would hear the padding of a batch; use mode frozen, or another encoder"
-        )

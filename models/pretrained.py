@@ -15,6 +15,7 @@ from models.encoder_folder import (
     NotAnEncoderError,
     block_count,
     model_type,
+    refuse_fine_tuning,
     sample_rate,
     weights_hash,
 )
@@ -32,6 +33,8 @@ __all__ = [
     "SpeechEncoder",
     "block_count",
     "load_encoder",
+    "model_type",
+    "refuse_fine_tuning",
     "resolve_root",
     "sample_rate",
     "weights_hash",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orchestrator
+from models.hub import NAME
 from orchestrator.errors import ClusterError, ExperimentError, InputError, nearest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import load_experiment, variables_of
@@ -153,7 +154,10 @@ def _refuse_local_places(experiment: Experiment, file: Path) -> None:
     for index, corpus in enumerate(experiment.corpora):
         for key in ("root", "file"):
             places[f"corpora.{index}.{key}"] = getattr(corpus, key, None) or "/"
-    places["recipe.teacher.root"] = getattr(experiment.recipe.teacher, "root", "/")
+    encoder = getattr(experiment.recipe.teacher, "root", "/")
+    if not NAME.fullmatch(encoder) or Path(encoder).is_dir():
+        # else a name on the hub, the same on every node
+        places["recipe.teacher.root"] = encoder
     for key, place in places.items():
         path = place.removeprefix("sqlite:///")
         if "://" not in path and not PurePosixPath(path).is_absolute():

@@ -18,12 +18,12 @@ from orchestrator.experiment.protocol import ProtocolSection
 from orchestrator.packing import Handle
 from orchestrator.preparation import PlannedFold, Prepared, plan_folds, read_corpora
 from orchestrator.protocols.fold import ROLES
-from orchestrator.step_time import step_seconds, updates_of
+from orchestrator.step_time import StudentClock
 from orchestrator.store import Store
 from orchestrator.sweep.probing import Parameter, probe_space
 from orchestrator.sweep.study import open_study, study_path, summarise
 from orchestrator.teachers_to_fit import Networks, networks_of, networks_of_trials, present
-from orchestrator.training.task import FoldTask, UnlabelledSpeech
+from orchestrator.training.task import UnlabelledSpeech
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
     """
     store = Store(experiment.store)
     prepared = read_corpora(experiment, store, progress=progress)
-    clock = _Clock(experiment, prepared)
+    lengths = {entry.corpus.name: _mean_seconds(entry) for entry in prepared}
+    clock = StudentClock(experiment.resources, lengths)
     return Plan(
         experiment=experiment.name,
         variant=experiment.variant,
@@ -160,38 +161,6 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
     )
 
 
-class _Clock:
-    """Times one update of each kind of student on each corpus, once."""
-
-    def __init__(self, experiment: Experiment, prepared: Iterable[Prepared]) -> None:
-        self.seconds = {
-            entry.corpus.name: float(entry.corpus.table["duration"].mean()) for entry in prepared
-        }
-        self.unmeasured = _unmeasured(experiment.resources)
-        self._measured: dict[str, float] = {}
-
-    def of(self, tasks: Iterable[FoldTask]) -> float | None:
-        """Seconds of the students of ``tasks``, one after another."""
-        if self.unmeasured:
-            return None
-        return sum(updates_of(task) * self._step(task) for task in tasks)
-
-    def _step(self, task: FoldTask) -> float:
-        recipe = task.recipe
-        what = (task.corpus, recipe.student, recipe.training.batch_size, recipe.student_augment)
-        if (key := repr(what)) not in self._measured:
-            self._measured[key] = step_seconds(task, seconds=self.seconds[task.corpus])
-        return self._measured[key]
-
-
-def _unmeasured(resources: Resources) -> str:
-    if resources.trial.gpus and not torch.cuda.is_available():
-        return "fold runs ask for a GPU, and this machine has none"
-    if resources.student_workers > 1:
-        return "students are trained by several workers, which one process cannot stand for"
-    return ""
-
-
 def _corpus(entry: Prepared, store: Store) -> CorpusPlan:
     table = entry.corpus.table
     return CorpusPlan(
@@ -199,9 +168,13 @@ def _corpus(entry: Prepared, store: Store) -> CorpusPlan:
         utterances=len(table),
         speakers=int(table["speaker"].nunique()),
         emotions={name: int((table["emotion"] == name).sum()) for name in entry.corpus.emotions},
-        mean_seconds=float(table["duration"].mean()),
+        mean_seconds=_mean_seconds(entry),
         stored=_stored(entry, store),
     )
+
+
+def _mean_seconds(entry: Prepared) -> float:
+    return float(entry.corpus.table["duration"].mean())
 
 
 def _unlabelled(prepared: Iterable[Prepared], store: Store) -> UnlabelledPlan | None:
@@ -228,7 +201,7 @@ def _stored(inputs: Prepared | UnlabelledSpeech, store: Store) -> dict[str, tupl
 
 
 def _search(
-    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: _Clock
+    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: StudentClock
 ) -> SearchPlan:
     search = experiment.search
     assert search is not None
@@ -260,7 +233,7 @@ def _search(
 
 
 def _evaluation(
-    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: _Clock
+    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: StudentClock
 ) -> EvaluationPlan:
     settings = experiment.evaluate
     planned = plan_folds(

@@ -12,7 +12,9 @@ from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabe
 from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.changes import ablation_recipes
 from orchestrator.experiment.protocol import Official, ProtocolSection
+from orchestrator.experiment.recipe import Recipe
 from orchestrator.features import PackHandle
 from orchestrator.protocols import Fold, make_folds, protocol_string
 from orchestrator.store import Store
@@ -262,15 +264,16 @@ def _task(experiment: Experiment, entry: Prepared, fold: Fold, *, seed: int) -> 
         device=device_of(experiment),
         teacher_workers=resources.teacher_workers,
         student_workers=resources.student_workers,
+        checkpoint_minutes=resources.checkpoint_minutes,
     )
 
 
 def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> None:
-    """Raise where a recipe learns from votes and a corpus has none."""
-    recipe = experiment.recipe
-    wanted = {"recipe.training.targets": recipe.training.targets}
-    if recipe.teacher is not None and recipe.teacher.training is not None:
-        wanted["recipe.teacher.training.targets"] = recipe.teacher.training.targets
+    """Raise where a recipe, or an ablation's, learns from votes and a corpus has none."""
+    wanted = _targets(experiment.recipe)
+    for name, recipe in ablation_recipes(experiment).items():
+        targets = _targets(recipe).items()
+        wanted |= {f"evaluate.ablations.{name}: {key}": value for key, value in targets}
     for key, targets in wanted.items():
         for corpus in (entry.corpus for entry in prepared):
             if targets == "votes" and not (corpus.table["votes"] != "").any():
@@ -278,3 +281,11 @@ def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> No
                     f"{key} is 'votes', but corpus {corpus.name!r} has none; use targets: "
                     "majority, or a corpus with annotators' votes"
                 )
+
+
+def _targets(recipe: Recipe) -> dict[str, str]:
+    """What student and teacher learn from, by key."""
+    found = {"recipe.training.targets": recipe.training.targets}
+    if recipe.teacher is not None and recipe.teacher.training is not None:
+        found["recipe.teacher.training.targets"] = recipe.teacher.training.targets
+    return found

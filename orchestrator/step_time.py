@@ -5,15 +5,48 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
+from orchestrator.experiment.experiment import Resources
 from orchestrator.training.networks import build_network
 from orchestrator.training.task import FoldTask
 
 WARM_UPS, TIMED = 2, 5
+
+
+class StudentClock:
+    """Times one update of each kind of student on each corpus, once.
+
+    Attributes:
+        unmeasured: why it measures nothing on this machine; empty if it does.
+    """
+
+    def __init__(self, resources: Resources, seconds: Mapping[str, float]) -> None:
+        self.seconds = seconds
+        self.unmeasured = ""
+        if resources.trial.gpus and not torch.cuda.is_available():
+            self.unmeasured = "fold runs ask for a GPU, and this machine has none"
+        elif resources.student_workers > 1:
+            self.unmeasured = (
+                "students are trained by several workers, which one process cannot stand for"
+            )
+        self._measured: dict[str, float] = {}
+
+    def of(self, tasks: Iterable[FoldTask]) -> float | None:
+        """Seconds of the students of ``tasks``, one after another; None if nothing is measured."""
+        if self.unmeasured:
+            return None
+        return sum(updates_of(task) * self._step(task) for task in tasks)
+
+    def _step(self, task: FoldTask) -> float:
+        recipe = task.recipe
+        what = (task.corpus, recipe.student, recipe.training.batch_size, recipe.student_augment)
+        if (key := repr(what)) not in self._measured:
+            self._measured[key] = step_seconds(task, seconds=self.seconds[task.corpus])
+        return self._measured[key]
 
 
 def updates_of(task: FoldTask) -> int:

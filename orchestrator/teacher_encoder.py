@@ -27,16 +27,19 @@ def teachers_weights(teacher: PretrainedTeacher) -> str:
         return pretrained.weights_hash(pretrained.resolve_root(teacher.root, teacher.revision))
 
 
-def teachers_blocks(teacher: PretrainedTeacher) -> int:
-    """Transformer blocks of the encoder.
+def trainable_blocks(teacher: PretrainedTeacher) -> int:
+    """Transformer blocks of an encoder that can be fine-tuned.
 
     Raises:
-        PretrainedError: the root is no speech encoder.
+        PretrainedError: the root is no speech encoder, or one that can only be used frozen.
     """
     from models import pretrained
 
     with _named(teacher.root):
-        return pretrained.block_count(pretrained.resolve_root(teacher.root, teacher.revision))
+        root = pretrained.resolve_root(teacher.root, teacher.revision)
+        blocks = pretrained.block_count(root)
+        pretrained.refuse_fine_tuning(pretrained.model_type(root))
+    return blocks
 
 
 def load_teachers_encoder(teacher: PretrainedTeacher, *, device: str) -> SpeechEncoder:
@@ -78,7 +81,7 @@ def frozen_part(teacher: PretrainedTeacher) -> PretrainedTeacher:
         msg = f"nothing of a teacher of mode {teacher.mode.kind!r} runs once over a corpus"
         raise ValueError(msg)
     if isinstance(teacher.mode, TopLayers):
-        blocks = teachers_blocks(teacher)
+        blocks = trainable_blocks(teacher)
         mixed_layers(teacher, blocks)
         first = blocks - teacher.mode.layers
         return teacher.model_copy(

@@ -34,9 +34,11 @@ VARIABLES = {
     "CREMA_D_ROOT": "/data/crema-d",
     "EMODB_ROOT": "/data/emodb",
     "IEMOCAP_ROOT": "/data/iemocap",
+    "MELD_ROOT": "/data/meld",
     "MINE_ROOT": "/data/mine",
     "RAVDESS_ROOT": "/data/ravdess",
     "SAVEE_ROOT": "/data/savee",
+    "UNLABELLED_ROOT": "/data/speech",
     "WHISPER_BASE_ROOT": "/data/whisper",
 }
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -215,6 +215,7 @@ def test_attentive_pooling_shares_the_outputs_of_the_mean(store: Store) -> None:
 def blocks(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The encoder above has two blocks."""
     monkeypatch.setattr(models.pretrained, "block_count", lambda root: Encoder.layers - 1)
+    monkeypatch.setattr(models.pretrained, "model_type", lambda root: "whisper")
 
 
 def top(trained: int, **options: Any) -> PretrainedTeacher:

@@ -180,7 +180,7 @@ def test_times_are_of_updates_and_fold_runs(
         measured.append(seconds)
         return 2.0
 
-    monkeypatch.setattr("orchestrator.plan.step_seconds", step_seconds)
+    monkeypatch.setattr("orchestrator.step_time.step_seconds", step_seconds)
 
     found = plan(small.load(tmp_path))
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.plan import (
     CorpusPlan,
@@ -105,14 +102,10 @@ def _show_search(console: Console, search: SearchPlan, resources: ResourcesPlan)
 
 
 def _show_space(console: Console, search: SearchPlan) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(f"parameter of {search.space}"), no_wrap=True)
-    table.add_column("range", overflow="fold")
-    table.add_column("in", overflow="fold")
+    _say(console, f"space {search.space}:")
     for one in search.parameters:
-        share = "every trial" if one.share == 1.0 else f"{100 * one.share:.0f} % (conditional)"
-        table.add_row(Text(one.name), Text(one.range), share)
-    console.print(table)
+        drawn = "" if one.share == 1.0 else f" (conditional: in {100 * one.share:.0f} % of draws)"
+        _say(console, f"  {one.name}: {one.range}{drawn}")
     if search.impossible:
         _say(
             console,

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from orchestrator.evaluation.metrics import METRICS, PAPER_NAMES
 from orchestrator.evaluation.plots import Result, plot
-from orchestrator.evaluation.statistics import FEW_UNITS
+from orchestrator.evaluation.statistics import FEW_UNITS, SYSTEMS, in_order
 from orchestrator.evaluation.sweep_plots import plot_sweep
 
 __all__ = ["markdown", "percent", "plot", "plot_sweep", "provenance", "render"]
@@ -167,13 +167,26 @@ def _networks_grid(result: Result, corpus: str) -> _Grid:
     return _Grid(f"{corpus}: fold runs and networks", header, tuple(rows), notes)
 
 
-def _differences_grid(result: Result, corpus: str) -> _Grid | None:
+def _differences_grids(result: Result, corpus: str) -> list[_Grid]:
+    """The systems that every evaluation has, then ablations by what they are compared with."""
     entries = [entry for entry in result["differences"] if entry["corpus"] == corpus]
-    if not entries:
-        return None
+    grids = []
+    if plain := [entry for entry in entries if entry["a"] in SYSTEMS]:
+        grids.append(_differences_grid(f"{corpus}: differences", plain))
+    for other in in_order(entry["b"] for entry in entries):
+        if ours := [e for e in entries if e["b"] == other and e["a"] not in SYSTEMS]:
+            title = f"{corpus}: differences of ablations to {other}"
+            grids.append(_differences_grid(title, ours, ablations=True))
+    return grids
+
+
+def _differences_grid(
+    title: str, entries: Sequence[Mapping[str, Any]], *, ablations: bool = False
+) -> _Grid:
+    """Their table; what ablations are compared with is named by the title alone."""
     rows = tuple(
         (
-            f"{entry['a']} - {entry['b']}",
+            entry["a"] if ablations else f"{entry['a']} - {entry['b']}",
             PAPER_NAMES.get(entry["metric"], entry["metric"]),
             _signed(entry["mean"]),
             f"[{_signed(entry['low'])}, {_signed(entry['high'])}]",
@@ -192,7 +205,12 @@ def _differences_grid(result: Result, corpus: str) -> _Grid | None:
             "on the differences being normally distributed"
         )
     header = ("difference", "metric", "mean", "95 % interval", "n")
-    return _Grid(f"{corpus}: differences", header, rows, tuple(notes))
+    if ablations:
+        notes.append(
+            "each interval stands for itself: of twenty ablations that change nothing, one is "
+            "expected to show a difference"
+        )
+    return _Grid(title, header, rows, tuple(notes))
 
 
 def _sweep_grid(sweep: Mapping[str, Any]) -> _Grid:
@@ -322,8 +340,7 @@ def render(result: Result | None, sweep: Mapping[str, Any] | None = None) -> lis
 
 def _grids(result: Result, corpus: str) -> list[_Grid]:
     grids = [_scores_grid(result, corpus), _networks_grid(result, corpus)]
-    compared = _differences_grid(result, corpus)
-    return grids if compared is None else [*grids, compared]
+    return [*grids, *_differences_grids(result, corpus)]
 
 
 def markdown(result: Result | None, sweep: Mapping[str, Any] | None = None) -> str:

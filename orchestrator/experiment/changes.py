@@ -27,6 +27,11 @@ def changed_recipe(experiment: Experiment, changes: Mapping[str, object], *, doi
     """
     recipe = override_recipe(experiment, changes).recipe
     before, after = experiment.recipe.teacher, recipe.teacher
+    if isinstance(after, PretrainedTeacher) and not isinstance(before, PretrainedTeacher):
+        raise ExperimentError(
+            f"recipe.teacher.kind cannot be {doing} to 'pretrained': the encoder's outputs are "
+            "computed once, before any fold run; give the recipe itself a pretrained teacher"
+        )
     if isinstance(before, PretrainedTeacher) and isinstance(after, PretrainedTeacher):
         for name in ENCODED_ONCE:
             if getattr(before, name) != getattr(after, name):

@@ -14,6 +14,7 @@ from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection, SpeakerRoles
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.experiment.section import Section
+from orchestrator.experiment.workers import refuse_workers
 
 Metric = Literal["macro_recall", "accuracy", "weighted_f1", "macro_f1"]
 System = Literal["teacher", "student-alone", "distilled"]
@@ -99,6 +100,9 @@ class Resources(Section):
     teacher_workers: Annotated[int, Field(ge=1)] = 1
     """More than one trains the fold's teacher under Ray Train."""
     student_workers: Annotated[int, Field(ge=1)] = 1
+    checkpoint_minutes: Annotated[float, Field(ge=0.0)] = 5.0
+    """Least time between two checkpoints of a fit under way, in minutes; 0: after every epoch.
+    Changes no number."""
 
 
 class Tracking(Section):
@@ -153,17 +157,12 @@ class Experiment(Section):
                 "evaluate.selection is 'same-corpus' but there is no search section; "
                 "add one or use selection: fixed"
             )
-        workers = max(self.resources.student_workers, self.resources.teacher_workers)
-        if self.recipe.training.batch_size < workers:
-            raise ValueError(
-                f"recipe.training.batch_size {self.recipe.training.batch_size} is less than the "
-                f"{workers} workers that share each batch; raise it or ask for fewer workers"
-            )
-        if workers > 1 and self.resources.trial.gpus:
-            raise ValueError(
-                f"resources: {workers} workers with GPUs are not supported yet, since nobody has "
-                "been able to test them; use one worker a fold run, or workers without GPUs"
-            )
+        refuse_workers(
+            self.recipe,
+            student=self.resources.student_workers,
+            teacher=self.resources.teacher_workers,
+            gpus=self.resources.trial.gpus,
+        )
         for name, network in (("student", self.recipe.student), ("teacher", self.recipe.teacher)):
             patch = getattr(network, "patch_bins", None)
             if patch is not None and self.features.bins % patch:

@@ -58,7 +58,7 @@ class Comparison:
     @property
     def apart(self) -> bool:
         """Whether the interval excludes 0."""
-        return self.low is not None and self.low >= 0.0
+        return self.low is not None and self.low > 0.0
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rich.console import Console
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.changes import changed_recipe
 from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
@@ -39,6 +40,9 @@ from orchestrator.sweep.trial import TrialActor, TrialContext
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from search_spaces import SpaceError, get_space
+
+_DRAWS = 64
+"""Of a space, checked before a sweep begins."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +288,10 @@ def _tasks(planned: list[PlannedFold]) -> dict[str, tuple[Any, ...]]:
 
 
 def _checked_space(experiment: Experiment) -> Any:
-    """The space, after one draw has made a valid recipe: a wrong name shows before any work."""
+    """The space, after draws that make valid recipes: what is wrong shows before any work.
+
+    A conditional space has many branches, so there are many draws.
+    """
     assert experiment.search is not None
     try:
         space = get_space(experiment.search.space)
@@ -292,7 +299,9 @@ def _checked_space(experiment: Experiment) -> Any:
         raise ExperimentError(f"search.space: {error}") from error
     sampler = optuna.samplers.RandomSampler(seed=0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    override_recipe(experiment, dict(space(optuna.create_study(sampler=sampler).ask())))
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(_DRAWS):
+        changed_recipe(experiment, dict(space(study.ask())), doing="searched")
     return space
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -106,6 +107,5 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Throw it away: what it was for is done."""
-        (self.folder / _FILE).unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        # whoever was killed in the middle of writing left a file of another name
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -26,19 +26,26 @@ LogitsOf = Callable[[FoldTask, Artifact, Unlabelled], NDArray[Any]]
 
 
 def difficulty_inputs(task: FoldTask, store: Store) -> dict[str, Any]:
-    """What a student's store key needs of its curriculum."""
+    """What a student's store key needs of its curriculum.
+
+    Raises:
+        TrainingError: as :func:`fixed_difficulty`.
+    """
     section = task.recipe.curriculum
     if not isinstance(section, DataCurriculum):
         return {}
-    inputs: dict[str, Any] = {"curriculum": plain(section)}
+    read = plain(section)
+    # told by the key of the teacher's words, where they are asked for at all
+    del read["knowledge"]
+    inputs: dict[str, Any] = {"curriculum": read}
     match section.difficulty:
         case "teacher-loss" | "teacher-probability":
             words = knowledge_artifact(task, store, reporter=Silent(), kind=section.knowledge)
             inputs["difficulty"] = words.key
         case "agreement":
-            inputs["difficulty"] = digest([list(task.train.agreement)])
+            inputs["difficulty"] = digest(_agreement(task).tolist())
         case "cross-validated-loss":
-            inputs["difficulty"] = digest([list(task.train.speakers)])
+            inputs["difficulty"] = digest(list(task.train.speakers))
     return inputs
 
 

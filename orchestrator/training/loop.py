@@ -26,6 +26,7 @@ from orchestrator.training.optimiser import (
 from orchestrator.training.order import Order, extra_batches
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Speech, Stage
+from orchestrator.training.state import rng_states, set_rng_states
 from orchestrator.training.task import Reporter
 
 _EXTRA = "unlabelled_"
@@ -315,11 +316,11 @@ class _Fit:
     def _saved(self, stages: Sequence[Stage]) -> Saved:
         """Everything that the next epoch depends on."""
         parts = {
-            "network": self.network.state_dict(),
+            "network": kept_state(self.network),
             "beside": {} if self.beside is None else self.beside.state_dict(),
-            "average": {} if self.average is None else self.average.state_dict(),
+            "average": {} if self.average is None else kept_state(self.average),
             "optimiser": optimiser_tensors(self.optimiser),
-            "rng": {"cpu": torch.get_rng_state()},
+            "rng": rng_states(),
         }
         for place, companion in enumerate(_companions(stages)):
             parts[f"companion{place}"] = companion.state()
@@ -332,11 +333,12 @@ class _Fit:
 
     def _load(self, saved: Saved, stages: Sequence[Stage]) -> None:
         self.progress = saved.progress
-        self.network.load_state_dict(saved.parts["network"])
+        # what is frozen is not saved: it is as it was made
+        self.network.load_state_dict(saved.parts["network"], strict=False)
         if self.beside is not None:
             self.beside.load_state_dict(saved.parts["beside"])
         if self.average is not None:
-            self.average.load_state_dict(saved.parts["average"])
+            self.average.load_state_dict(saved.parts["average"], strict=False)
         load_optimiser(self.optimiser, saved.parts["optimiser"])
         for place, companion in enumerate(_companions(stages)):
             companion.load(saved.parts.get(f"companion{place}", {}))
@@ -346,7 +348,7 @@ class _Fit:
                 epoch=self.progress.kept_epoch,
                 validation_logits=saved.parts["kept_logits"]["validation"].numpy(),
             )
-        torch.set_rng_state(saved.parts["rng"]["cpu"])
+        set_rng_states(saved.parts["rng"])
 
 
 class _Means:

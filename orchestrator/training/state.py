@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -41,6 +42,23 @@ def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
             torch.cuda.empty_cache()
         torch.set_num_threads(before_threads)
         torch.use_deterministic_algorithms(before_deterministic, warn_only=before_warn_only)
+
+
+def rng_states() -> dict[str, Tensor]:
+    """The states of torch's generators by device: what dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        for number, state in enumerate(torch.cuda.get_rng_state_all()):
+            states[f"cuda{number}"] = state
+    return states
+
+
+def set_rng_states(states: Mapping[str, Tensor]) -> None:
+    """Take back what :func:`rng_states` gave; a GPU that is not there is left out."""
+    torch.set_rng_state(states["cpu"])
+    for number in range(torch.cuda.device_count()):
+        if f"cuda{number}" in states:
+            torch.cuda.set_rng_state(states[f"cuda{number}"], number)
 
 
 def derived_seed(*parts: int | str) -> int:

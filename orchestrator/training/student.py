@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.macs import count_parameters
@@ -58,7 +59,9 @@ def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Art
     checkpoint = task.checkpoint(store, "student", inputs)
 
     def build(folder: Path) -> None:
-        fit_here = partial(_fit_student, task, store, checkpoint)
+        # found here, since it may train students, and a worker cannot launch workers
+        difficulty = _difficulty(task, store)
+        fit_here = partial(fit_student, task, store, checkpoint, difficulty)
         launch(fit_here, folder, reporter, task=task, workers=task.student_workers)
 
     artifact = store.obtain("student", inputs, build)
@@ -117,14 +120,20 @@ def student_logits(
     return predict_logits(network.to(task.device), data)
 
 
-def _fit_student(
+def fit_student(
     task: FoldTask,
     store: Store,
     checkpoint: Checkpoint,
+    difficulty: NDArray[np.float64] | None,
     folder: Path | None,
     reporter: Reporter,
     ranks: Ranks,
 ) -> None:
+    """Train a fold's student, and write it into ``folder`` if one is given (rank 0).
+
+    What it learns from (the teacher, its knowledge, difficulties) comes from the store or is put
+    there.
+    """
     recipe = task.recipe
     # the weights' first values depend on the seed and fold alone, so that students of one fold and
     # seed start equal, taught or not
@@ -135,6 +144,11 @@ def _fit_student(
     knowledge = load_knowledge(task, store, reporter=Silent()) if recipe.needs_teacher else None
     helpers = Helpers(task, student_dim=int(network.dim), knowledge=knowledge)  # type: ignore[arg-type]
     source = FrameSource(task, PackedFrames.open(store, task.frames), task.train)
+    # what is loaded or computed meanwhile draws numbers, more where the store has less of it
+    with torch.random.fork_rng(devices=[task.device] if task.device != "cpu" else []):
+        stages = _stages(
+            task, store, source, helpers=helpers, knowledge=knowledge, difficulty=difficulty
+        )
     fitted = fit(
         network,
         data=source.data(task.train, augment=recipe.student_augment),
@@ -142,7 +156,7 @@ def _fit_student(
         labels=task.train.labels,
         validation=source.data(task.validation),
         validation_labels=task.validation.labels,
-        stages=_stages(task, store, source, helpers=helpers, knowledge=knowledge),
+        stages=stages,
         settings=recipe.training,
         seed=seed,
         ranks=ranks,
@@ -166,6 +180,7 @@ def _stages(
     *,
     helpers: Helpers,
     knowledge: Knowledge | None,
+    difficulty: NDArray[np.float64] | None,
 ) -> list[Stage]:
     """Unlabelled speech alone, feature maps alone, everything: those of them that are wanted."""
     recipe = task.recipe
@@ -207,7 +222,7 @@ def _stages(
             "student",
             recipe.training.epochs,
             loss.all,
-            choose=_curriculum(task, store, source),
+            choose=_curriculum(task, source, difficulty),
             extra=extra,
             companions=companions,
         )
@@ -215,21 +230,29 @@ def _stages(
     return stages
 
 
-def _curriculum(task: FoldTask, store: Store, source: FrameSource) -> Choose | None:
+def _difficulty(task: FoldTask, store: Store) -> NDArray[np.float64] | None:
+    """Of the training utterances, where the recipe asks and training does not change it."""
     section = task.recipe.curriculum
-    if not isinstance(section, DataCurriculum):
+    if not isinstance(section, DataCurriculum) or section.difficulty == "own-loss":
         return None
-    labels = np.asarray(task.train.labels, dtype=np.int64)
-    if section.difficulty == "own-loss":
-        return Curriculum(section, labels, own_loss(source.data(task.train), labels))
-    found = fixed_difficulty(
+    return fixed_difficulty(
         task,
         section,
         store,
         student=lambda there: student_artifact(there, store, reporter=Silent()),
         logits=lambda there, trained, heard: student_logits(there, store, trained, heard).numpy(),
     )
-    return Curriculum(section, labels, always(found))
+
+
+def _curriculum(
+    task: FoldTask, source: FrameSource, difficulty: NDArray[np.float64] | None
+) -> Choose | None:
+    section = task.recipe.curriculum
+    if not isinstance(section, DataCurriculum):
+        return None
+    labels = np.asarray(task.train.labels, dtype=np.int64)
+    hard = own_loss(source.data(task.train), labels) if difficulty is None else always(difficulty)
+    return Curriculum(section, labels, hard)
 
 
 def _meta(task: FoldTask, store: Store, source: FrameSource, loss: StudentLoss) -> list[Companion]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -79,22 +80,34 @@ class Utterances(Unlabelled):
 
     def with_others(self, others: Utterances) -> Utterances:
         """These and others, of the same corpus, sorted by id."""
-        order = sorted(
-            range(len(self.ids) + len(others.ids)), key=(*self.ids, *others.ids).__getitem__
-        )
+        one, other = self._filled(others), others._filled(self)
+        ids = (*one.ids, *other.ids)
+        order = sorted(range(len(ids)), key=ids.__getitem__)
 
         def both(name: str) -> tuple[Any, ...]:
-            values = (*getattr(self, name), *getattr(others, name))
-            return tuple(values[row] for row in order)
+            values = (*getattr(one, name), *getattr(other, name))
+            return tuple(values[row] for row in order) if values else ()
 
         return Utterances(
             ids=both("ids"),
             contents=both("contents"),
             labels=both("labels"),
             speakers=both("speakers"),
-            votes=both("votes") if self.votes and others.votes else (),
-            agreement=both("agreement") if self.agreement and others.agreement else (),
+            votes=both("votes"),
+            agreement=both("agreement"),
         )
+
+    def _filled(self, others: Utterances) -> Utterances:
+        """These with votes and agreement where ``others`` have them: the label's, and NaN."""
+        votes, agreement = self.votes, self.agreement
+        if others.votes and not votes:
+            classes = len(others.votes[0])
+            votes = tuple(
+                tuple(float(label == place) for place in range(classes)) for label in self.labels
+            )
+        if others.agreement and not agreement:
+            agreement = (math.nan,) * len(self.ids)
+        return replace(self, votes=votes, agreement=agreement)
 
     def counts(self, classes: int) -> np.ndarray:
         """Utterances of each class, ``(classes,)``."""

@@ -179,3 +179,50 @@ def test_a_resolved_corpus_with_labels_of_the_users_is_read_again() -> None:
 
     assert changed.recipe.training.lr == 0.1
     assert "both say which emotions" in refused(mine | {"label_set": "6"})
+
+
+# Several workers
+
+CONTRAST = {"student": VIT, "objectives": {"supervised_contrastive": 0.1}}
+HOTTER = TAUGHT | {"temperature": {"kind": "curriculum"}}
+HELD = SPEAKERS | {"held_speakers": 2}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        (CONTRAST, "recipe.objectives.supervised_contrastive is 0.1"),
+        (HOTTER, "recipe.temperature.kind is 'curriculum'"),
+        (META, "recipe.meta.kind is 'bilevel'"),
+        (TAUGHT | {"meta": {"kind": "learning-to-teach"}}, "recipe.meta.kind is 'learning-to"),
+    ],
+)
+def test_what_needs_the_whole_batch_is_refused_on_several_workers(
+    recipe: dict[str, Any], named: str
+) -> None:
+    said = refused(EMODB, recipe=recipe, protocol=HELD, resources={"student_workers": 2})
+
+    assert named in said
+    assert "needs the whole batch in one worker, but resources.student_workers is 2" in said
+    assert "set it to 1" in said
+    # a teacher's workers share what does nothing with the student's batch
+    made(EMODB, recipe=recipe, protocol=HELD, resources={"teacher_workers": 2})
+
+
+def test_a_plain_recipe_may_have_several_workers() -> None:
+    both = made(EMODB, MORE, recipe=HEARS, resources={"student_workers": 2, "teacher_workers": 3})
+
+    assert both.resources.student_workers == 2
+
+
+def test_less_unlabelled_speech_than_workers_is_refused() -> None:
+    recipe = TAUGHT | {"unlabelled": {"kind": "mixed", "batch_size": 1}}
+    said = refused(EMODB, MORE, recipe=recipe, resources={"student_workers": 2})
+
+    assert "recipe.unlabelled.batch_size 1 is less than the 2 workers" in said
+
+
+def test_minutes_between_checkpoints_are_not_negative() -> None:
+    assert made(EMODB).resources.checkpoint_minutes == 5.0
+    assert made(EMODB, resources={"checkpoint_minutes": 0}).resources.checkpoint_minutes == 0.0
+    assert "checkpoint_minutes" in refused(EMODB, resources={"checkpoint_minutes": -1})

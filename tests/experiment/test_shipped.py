@@ -14,8 +14,10 @@ VARIABLES = {
     "CREMA_D_ROOT": "/data/crema-d",
     "EMODB_ROOT": "/data/emodb",
     "IEMOCAP_ROOT": "/data/iemocap",
+    "MELD_ROOT": "/data/meld",
     "RAVDESS_ROOT": "/data/ravdess",
     "SAVEE_ROOT": "/data/savee",
+    "UNLABELLED_ROOT": "/data/speech",
     "WHISPER_BASE_ROOT": "/data/whisper",
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
+import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
@@ -82,3 +84,44 @@ def test_a_cache_that_was_cleared_is_seen(cache: Path) -> None:
 
     with pytest.raises(NotAnEncoderError, match="cannot be fetched now"):
         resolve_root("someone/tiny-hubert")
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_what_is_fetched_is_safetensors_or_else_what_torch_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pickled: bool
+) -> None:
+    """A hub in a folder: it gives the files that the patterns ask for."""
+    hub = save_waveform_model(tmp_path / "hub", "hubert")
+    (hub / "pytorch_model.bin").write_bytes(b"weights")
+    (hub / "tf_model.h5").write_bytes(b"other weights")
+    if pickled:
+        (hub / "model.safetensors").unlink()
+    here = tmp_path / "here"
+    asked: list[tuple[str, str | None]] = []
+
+    def snapshot_download(
+        name: str, *, revision: str | None, allow_patterns: list[str], local_files_only: bool
+    ) -> str:
+        if local_files_only and not here.is_dir():
+            raise FileNotFoundError(name)
+        here.mkdir(exist_ok=True)
+        for file in hub.iterdir() if not local_files_only else ():
+            if any(fnmatch(file.name, pattern) for pattern in allow_patterns):
+                shutil.copy(file, here)
+        asked.append((name, revision))
+        return str(here)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+
+    assert resolve_root("someone/model", "v1") == here
+    weights = "pytorch_model.bin" if pickled else "model.safetensors"
+    assert {file.name for file in here.iterdir()} == {
+        "config.json",
+        "preprocessor_config.json",
+        weights,
+    }
+    assert set(asked) == {("someone/model", "v1")}
+    # the second time from the cache
+    asked.clear()
+    assert resolve_root("someone/model", "v1") == here
+    assert len(asked) == 1

@@ -9,8 +9,11 @@ from search_spaces import SpaceError, get_space, list_spaces
 
 EXPERIMENT = {
     "name": "spaces",
-    "corpora": [{"kind": "synthetic"}],
-    "protocol": {"kind": "leave-one-session-out"},
+    "corpora": [
+        {"kind": "synthetic"},
+        {"kind": "folder", "root": "speech", "role": "unlabelled", "speakers_apart": True},
+    ],
+    "protocol": {"kind": "leave-one-session-out", "held_speakers": 1},
     "recipe": {
         "teacher": {"kind": "vertical-vit"},
         "student": {"kind": "vertical-vit"},
@@ -24,7 +27,13 @@ def copied() -> dict:
 
 
 def test_spaces_are_listed_by_file_name() -> None:
-    assert list_spaces() == ("distillation", "kim2024")
+    assert list_spaces() == (
+        "distillation",
+        "kim2024",
+        "zhao2025",
+        "zhao2025_schedules",
+        "zhao2025_unlabelled",
+    )
 
 
 def test_unknown_space_suggests_the_nearest() -> None:
@@ -33,14 +42,14 @@ def test_unknown_space_suggests_the_nearest() -> None:
 
 
 def test_space_unlike_any_other_lists_them() -> None:
-    with pytest.raises(SpaceError, match="known: distillation, kim2024"):
+    with pytest.raises(SpaceError, match="known: distillation, kim2024, zhao2025"):
         get_space("zzz")
 
 
-@pytest.mark.parametrize("name", ["distillation", "kim2024"])
+@pytest.mark.parametrize("name", list_spaces())
 def test_every_draw_makes_a_valid_experiment(name: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(100):
+    for _ in range(300):
         overrides = get_space(name)(study.ask())
         data = copied()
         apply_overrides(data, overrides)
@@ -48,25 +57,78 @@ def test_every_draw_makes_a_valid_experiment(name: str) -> None:
 
         assert recipe.needs_teacher
         assert recipe.objectives.cross_entropy == 1.0
-        assert recipe.training.lr == overrides["recipe.training.lr"]
+        for key, value in overrides.items():
+            found: object = recipe
+            for part in key.split(".")[1:]:
+                found = getattr(found, part)
+            assert found == (tuple(value) if isinstance(value, list) else value), key
 
 
-@pytest.mark.parametrize("name", ["distillation", "kim2024"])
+@pytest.mark.parametrize("name", list_spaces())
 def test_every_axis_is_drawn_in_all_its_values(name: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     seen: dict[str, set[object]] = {}
-    for _ in range(100):
+    choices: dict[str, set[object]] = {}
+    for _ in range(300):
         trial = study.ask()
         get_space(name)(trial)
         for axis, value in trial.params.items():
             seen.setdefault(axis, set()).add(value)
-        choices = {
+        choices |= {
             axis: set(distribution.choices)
             for axis, distribution in trial.distributions.items()
             if isinstance(distribution, optuna.distributions.CategoricalDistribution)
         }
 
     assert all(seen[axis] == values for axis, values in choices.items())
+
+
+def drawn(name: str, times: int = 200) -> list[dict[str, object]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
+    return [get_space(name)(study.ask()) for _ in range(times)]
+
+
+def test_zhao2025_proposes_what_only_one_choice_reads_under_it_alone() -> None:
+    for overrides in drawn("zhao2025"):
+        has = {key.removeprefix("recipe.") for key in overrides}
+
+        assert ("curriculum.pacing.kind" in has) == (overrides["recipe.curriculum.kind"] == "data")
+        assert ("meta.lr" in has) == (overrides["recipe.meta.kind"] != "none")
+        assert ("meta.learn" in has) == (overrides["recipe.meta.kind"] == "bilevel")
+        assert ("temperature.value" in has) == (overrides["recipe.temperature.kind"] == "fixed")
+        assert ("supervised_contrastive.temperature" in has) == (
+            overrides["recipe.objectives.supervised_contrastive"] != 0.0
+        )
+        assert "unlabelled.kind" not in has
+
+
+def test_zhao2025_learns_a_temperature_from_a_fixed_one_only() -> None:
+    learning = [o for o in drawn("zhao2025") if "temperatures" in o.get("recipe.meta.learn", [])]  # type: ignore[operator]
+
+    assert learning
+    assert {o["recipe.temperature.kind"] for o in learning} == {"fixed"}
+
+
+def test_zhao2025_unlabelled_adds_unlabelled_speech_to_zhao2025() -> None:
+    found = drawn("zhao2025_unlabelled")
+
+    assert {o["recipe.unlabelled.kind"] for o in found} == {"none", "first", "mixed"}
+    for overrides in found:
+        assert ("recipe.unlabelled.epochs" in overrides) == (
+            overrides["recipe.unlabelled.kind"] == "first"
+        )
+
+
+def test_zhao2025_schedules_has_the_same_axes_in_every_trial() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
+    axes = set()
+    for _ in range(50):
+        trial = study.ask()
+        get_space("zhao2025_schedules")(trial)
+        axes.add(tuple(sorted(trial.params)))
+
+    assert len(axes) == 1
+    assert len(axes.pop()) == 6
 
 
 def test_kim2024_gives_teacher_and_student_one_patch_shape() -> None:

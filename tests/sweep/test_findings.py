@@ -96,11 +96,11 @@ def test_a_logarithmic_parameter_counts_where_it_was_drawn(study: optuna.Study) 
     random = np.random.default_rng(0)
     for _ in range(20):
         lr, dummy = 10 ** float(random.uniform(-5, 0)), float(random.uniform())
-        add(study, float(lr < 1e-3) + 0.01 * dummy, lr=lr, dummy=dummy)
+        add(study, float(lr < 1e-3) + 0.3 * dummy, lr=lr, dummy=dummy)
 
     found = shares(findings_of(study))
 
-    assert found["lr"] > 0.9
+    assert found["lr"] > 0.8
     assert found["dummy"] < 0.1
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from orchestrator.experiment.recipe import Augment
 from orchestrator.training.data import FrameData, PooledData, scoring_batches
-from orchestrator.training.order import epoch_batches
 from tests.training.tiny import pack_of
 
 
@@ -133,47 +132,7 @@ def test_pooled_vectors_are_gathered_by_row() -> None:
     np.testing.assert_array_equal(pooled, vectors[[3, 1]])
 
 
-# Order
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=90),
-    size=st.integers(1, 40),
-    epoch=st.integers(1, 100),
-)
-def test_an_epoch_has_each_row_once_in_batches_of_the_size(
-    lengths: list[int], size: int, epoch: int
-) -> None:
-    batches = epoch_batches(torch.tensor(lengths), size=size, seed=0, epoch=epoch)
-    sizes = sorted(map(len, batches))
-
-    assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
-    # full but for one at most, which is what the number of updates is planned by
-    assert sizes[1:] == [size] * (len(sizes) - 1)
-    assert len(batches) == -(-len(lengths) // size)
-
-
-def test_batches_hold_utterances_of_like_length() -> None:
-    lengths = torch.randperm(64, generator=torch.Generator().manual_seed(0)) + 1
-    batches = epoch_batches(lengths, size=8, seed=0, epoch=1)
-
-    # eight batches are one pool, so they are the sorted lengths cut in eight
-    ranges = sorted((int(lengths[rows].min()), int(lengths[rows].max())) for rows in batches)
-    assert ranges == [(8 * n + 1, 8 * n + 8) for n in range(8)]
-
-
-def test_the_order_is_of_seed_and_epoch_alone() -> None:
-    lengths = torch.arange(50) % 7
-    torch.manual_seed(1)
-    one = epoch_batches(lengths, size=8, seed=0, epoch=3)
-    torch.manual_seed(2)
-    same = epoch_batches(lengths, size=8, seed=0, epoch=3)
-
-    assert [rows.tolist() for rows in one] == [rows.tolist() for rows in same]
-    for seed, epoch in ((1, 3), (0, 4)):
-        other = epoch_batches(lengths, size=8, seed=seed, epoch=epoch)
-        assert [rows.tolist() for rows in other] != [rows.tolist() for rows in one]
+# Scoring
 
 
 def test_scoring_goes_by_length_and_leaves_nobody_out() -> None:

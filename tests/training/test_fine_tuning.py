@@ -249,9 +249,11 @@ def test_a_task_without_what_the_teacher_hears_is_refused(
 
 def test_a_conformer_is_refused_with_its_root(tmp_path: Path, store: Store) -> None:
     root = save_waveform_model(tmp_path, "wav2vec2-conformer", **STRIDES)
-    task = task_of(store, root, MODES["top-n"])
+    with pytest.raises(PretrainedError, match=r"recipe\.teacher\.root .*use mode frozen"):
+        read_corpora(wanting(root, MODES["top-n"]), store)
 
-    with pytest.raises(PretrainedError, match=r"recipe\.teacher\.root .*mode top-n: .*frozen"):
+    task = task_of(store, root, MODES["lora"])
+    with pytest.raises(PretrainedError, match=r"recipe\.teacher\.root .*mode lora: .*frozen"):
         teacher_artifact(task, store, train=task.train, reporter=Silent())
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Training
 from orchestrator.training.data import Batch, PooledData
-from orchestrator.training.loop import Fitted, fit, learning_rate, predict_logits
+from orchestrator.training.loop import Fitted, fit, kept_state, learning_rate, predict_logits
 from orchestrator.training.ranks import Ranks
-from orchestrator.training.stage import Losses, Stage
+from orchestrator.training.stage import Companion, Extra, Losses, Speech, Stage
 
 
 class Told:
@@ -360,6 +360,235 @@ def test_what_trains_beside_is_trained_and_not_kept() -> None:
 
     assert not torch.equal(beside.weight.detach(), before)
     assert list(fitted.state) == ["weight"]
+
+
+def test_what_the_network_calls_frozen_is_trained_with_and_not_kept() -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Linear(1, 2).requires_grad_(False)
+            self.head = nn.Linear(2, 2)
+
+        def frozen_prefixes(self) -> tuple[str, ...]:
+            return ("encoder.",)
+
+        def forward(self, pooled: Tensor) -> SimpleNamespace:
+            return SimpleNamespace(logits=self.head(self.encoder(pooled[:, 0])))
+
+    network = Frozen()
+    fitted = run(network, settings=Training(epochs=1))
+
+    assert sorted(fitted.state) == ["head.bias", "head.weight"]
+    assert sorted(kept_state(network)) == ["head.bias", "head.weight"]
+    assert sorted(kept_state(nn.Linear(1, 1))) == ["bias", "weight"]
+
+
+# Stages
+
+
+def first_logit(name: str, factor: float = 1.0) -> Losses:
+    def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
+        return {name: factor * output.logits[:, 0] * (1.0 + batch.rows)}
+
+    return losses
+
+
+def speech(rows: int, name: str = "x") -> Speech:
+    return Speech(PooledData(np.zeros((rows, 1, 1))), [f"{name}{row}" for row in range(rows)])
+
+
+PLAIN = {"lr": 0.1, "warmup_share": 0.0, "gradient_clip": None, "weight_decay": 0.0}
+
+
+def test_the_speech_beside_adds_its_mean_times_its_weight() -> None:
+    """The first logit is the weight, so the gradient is the factor it stands with."""
+    gradients: list[float] = []
+    network, told = Scalar(), Told()
+    network.weight.register_hook(lambda gradient: gradients.append(float(gradient)))
+    # one update an epoch: rows 0 to 3 of the batch, and all three utterances beside it
+    extra = Extra(speech(3), first_logit("distillation", 4.0), size=3, weight=0.5)
+    stage = Stage("student", 1, first_logit("cross_entropy"), extra=extra)
+    run(network, settings=Training(batch_size=4, **PLAIN), stages=[stage], reporter=told)
+
+    # (1 + 2 + 3 + 4) / 4, and 0.5 x 4 x (1 + 2 + 3) / 3
+    assert gradients == pytest.approx([2.5 + 4.0])
+    # the weight was 2
+    assert told.rows[0][1]["train/cross_entropy"] == pytest.approx(2 * 2.5)
+    assert told.rows[0][1]["train/unlabelled_distillation"] == pytest.approx(2 * 4.0)
+
+
+def test_every_update_hears_its_size_beside_it_and_the_means_are_of_the_epoch() -> None:
+    heard: list[list[int]] = []
+    told = Told()
+
+    def beside(output: Any, batch: Batch) -> dict[str, Tensor]:
+        heard.append(batch.rows.tolist())
+        return {"feature_map": batch.rows.float() + 0.0 * output.logits.sum()}
+
+    stage = Stage("student", 1, NOTHING, extra=Extra(speech(6), beside, size=2, weight=0.5))
+    settings = Training(epochs=1, batch_size=2)
+    run(Scalar(), settings=settings, stages=[stage], rows=5, reporter=told)
+
+    assert [len(rows) for rows in heard] == [2, 2, 2]
+    assert sorted(sum(heard, start=[])) == [0, 1, 2, 3, 4, 5]
+    assert told.rows[0][1]["train/unlabelled_feature_map"] == pytest.approx(0.5 * 2.5)
+
+
+def test_a_loss_of_the_speech_beside_that_is_not_finite_names_its_utterances() -> None:
+    losses = constant(lambda rows: torch.full((len(rows),), math.nan), name="distillation")
+    stage = Stage("student", 1, NOTHING, extra=Extra(speech(2), losses, size=2, weight=1.0))
+    with pytest.raises(TrainingError) as raised:
+        run(Scalar(), settings=Training(epochs=1), stages=[stage])
+
+    assert "unlabelled_distillation became nan" in str(raised.value)
+    named = str(raised.value).partition("utterances of the batch: ")[2].partition(".")[0]
+    assert sorted(named.split(", ")) == ["x0", "x1"]
+
+
+@pytest.mark.parametrize("utterances", [1, 7, 40])
+def test_a_stage_on_other_speech_has_as_many_updates(utterances: int) -> None:
+    heard: list[int] = []
+    told = Told()
+
+    def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
+        heard.append(int(batch.rows.max()))
+        return {"distillation": output.logits[:, 0]}
+
+    stages = [
+        Stage("unlabelled", 2, losses, chooses=False, speech=speech(utterances)),
+        Stage("student", 1, NOTHING),
+    ]
+    settings = Training(epochs=1, batch_size=2)
+    run(Scalar(), settings=settings, stages=stages, rows=5, reporter=told)
+
+    # five training utterances in twos make three updates
+    assert len(heard) == 2 * 3
+    assert max(heard) < utterances
+    assert "train/distillation" in told.rows[0][1]
+    assert "train/distillation" not in told.rows[2][1]
+
+
+def test_a_stage_on_other_speech_names_it_where_it_fails() -> None:
+    losses = constant(lambda rows: torch.full((len(rows),), math.inf))
+    stage = Stage("unlabelled", 1, losses, speech=speech(1, "other"))
+    with pytest.raises(TrainingError, match=r"utterances of the batch: other0, other0"):
+        run(Scalar(), settings=Training(epochs=1, batch_size=2), stages=[stage])
+
+
+def test_a_stage_draws_the_rows_that_are_chosen_before_each_epoch() -> None:
+    network, told = Scalar(), Told()
+    asked: list[float] = []
+    heard: list[list[int]] = [[] for _ in range(4)]
+
+    def choose(done: float, given: nn.Module) -> Tensor:
+        assert given is network
+        asked.append(done)
+        return torch.arange(2 * len(asked))
+
+    def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
+        heard[len(asked) - 1] += batch.rows.tolist()
+        return {"cross_entropy": 0.0 * output.logits[:, 0]}
+
+    stage = Stage("student", 4, losses, choose=choose)
+    settings = Training(epochs=4, batch_size=3)
+    run(network, settings=settings, stages=[stage], rows=8, reporter=told)
+
+    assert asked == [0.0, 0.25, 0.5, 0.75]
+    # as many draws of two, four, six and eight
+    assert [sorted(rows) for rows in heard[:2]] == [sorted([0, 1] * 4), sorted([0, 1, 2, 3] * 2)]
+    assert set(heard[2]) == set(range(6))
+    assert len(heard[2]) == 8
+    assert sorted(heard[3]) == list(range(8))
+    assert [row["curriculum/share"] for _, row in told.rows] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_without_a_choice_there_is_no_share() -> None:
+    told = Told()
+    run(Scalar(), settings=Training(epochs=1), reporter=told)
+
+    assert "curriculum/share" not in told.rows[0][1]
+
+
+class Watches(Companion):
+    """Writes down what it is told, and the weight at that time."""
+
+    def __init__(self, network: Scalar) -> None:
+        self.network = network
+        self.calls: list[Any] = []
+
+    def weight(self) -> float:
+        return round(float(self.network.weight.detach()), 4)
+
+    def before_epoch(self, epoch: int) -> None:
+        self.calls.append(("epoch", epoch))
+
+    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
+        assert network is self.network
+        assert network.training
+        assert network.weight.grad is None
+        self.calls.append(("before", update, epoch, len(batch.rows), self.weight()))
+
+    def after_backward(self) -> None:
+        assert self.network.weight.grad is not None
+        self.calls.append(("after", round(float(self.network.weight.grad), 4), self.weight()))
+
+    def logged(self) -> Mapping[str, float]:
+        self.calls.append("logged")
+        return {"watched": float(len(self.calls))}
+
+
+def test_what_runs_beside_is_asked_in_turn() -> None:
+    network, told = Scalar(), Told()
+    watching = Watches(network)
+
+    def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
+        return {"cross_entropy": output.logits[:, 0]}
+
+    stages = [
+        Stage("matching", 1, losses, chooses=False),
+        Stage("student", 2, losses, companions=[watching]),
+    ]
+    settings = Training(epochs=2, batch_size=3, **PLAIN)
+    run(network, settings=settings, stages=stages, rows=4, reporter=told)
+    weights = [round(weight, 4) for weight in network.seen]
+
+    # two updates of matching, which it does not hear of, then two an epoch; epochs of both stages
+    # are counted on, updates are the stage's own
+    calls = [call for call in watching.calls if call[0] != "after"]
+    sizes = [call[3] for call in calls if call[0] == "before"]
+    assert sorted(sizes[:2]) == sorted(sizes[2:]) == [1, 3]
+    assert calls == [
+        ("epoch", 0),
+        ("before", 0, 2, sizes[0], weights[2]),
+        ("before", 1, 2, sizes[1], weights[3]),
+        "logged",
+        ("epoch", 1),
+        ("before", 2, 3, sizes[2], weights[4]),
+        ("before", 3, 3, sizes[3], weights[5]),
+        "logged",
+    ]
+    # each update's gradient is there, the step is not yet taken
+    assert [call for call in watching.calls if call[0] == "after"] == [
+        ("after", 1.0, weight) for weight in weights[2:]
+    ]
+    assert [place for place, call in enumerate(watching.calls) if call[0] == "after"] == [
+        2,
+        4,
+        8,
+        10,
+    ]
+    assert [row.get("watched") for _, row in told.rows] == [None, 6.0, 12.0]
+
+
+def test_a_companion_that_does_nothing_changes_nothing() -> None:
+    def weight(companions: Sequence[Companion]) -> float:
+        network = Scalar()
+        stage = Stage("student", 2, first_logit("cross_entropy"), companions=companions)
+        run(network, settings=Training(epochs=2), stages=[stage])
+        return float(network.weight.detach())
+
+    assert Companion().state() == Companion().logged() == {}
+    assert weight([Companion()]) == weight([])
 
 
 # Scoring

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.training.state import derived_seed, fold_run_state
+from orchestrator.training.state import (
+    derived_seed,
+    fold_run_state,
+    rng_states,
+    set_rng_states,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +100,12 @@ def test_derived_seeds_differ_where_their_parts_do() -> None:
 
     assert len(set(seeds)) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_generators_state_goes_out_and_comes_back() -> None:
+    torch.manual_seed(1)
+    states = {name: value.clone() for name, value in rng_states().items()}
+    expected = torch.rand(3)
+    set_rng_states(states | {"cuda99": states["cpu"]})
+
+    assert torch.equal(torch.rand(3), expected)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +50,44 @@ def test_a_subset_keeps_the_order_and_every_column() -> None:
 
     assert whole.subset(["c", "a", "nobody"]) == Utterances.of(TABLE, ["a", "c"], emotions=EMOTIONS)
     assert whole.subset([]).ids == ()
+
+
+def test_agreement_goes_along_and_is_nobodys_where_nobody_was_asked() -> None:
+    agreement = [0.8, math.nan, 0.6]
+    found = Utterances.of(TABLE.assign(agreement=agreement), ["a", "b", "c"], emotions=EMOTIONS)
+
+    # by id: a, b, c
+    assert math.isnan(found.agreement[0])
+    assert found.agreement[1:] == (0.6, 0.8)
+    assert found.subset(["c", "b"]).agreement == (0.6, 0.8)
+    unknown = TABLE.assign(agreement=math.nan)
+    assert Utterances.of(unknown, ["a"], emotions=EMOTIONS).agreement == ()
+    assert Utterances.of(TABLE, ["a"], emotions=EMOTIONS).subset(["a"]).agreement == ()
+
+
+VOTES = ['{"joy": 2, "anger": 2}', '{"anger": 1}', '{"joy": 3}']
+
+
+@pytest.mark.parametrize("columns", [{}, {"votes": VOTES, "agreement": [0.5, 1.0, 0.9]}])
+def test_two_parts_together_are_the_whole(columns: dict[str, Any]) -> None:
+    table = TABLE.assign(**columns)
+    one, other = (Utterances.of(table, ids, emotions=EMOTIONS) for ids in (["b"], ["c", "a"]))
+    whole = Utterances.of(table, ["a", "b", "c"], emotions=EMOTIONS)
+
+    assert one.with_others(other) == other.with_others(one) == whole
+    assert whole.with_others(Utterances((), (), (), ())) == whole
+
+
+def test_the_part_without_votes_keeps_its_labels_and_knows_no_agreement() -> None:
+    told = TABLE.assign(votes=VOTES, agreement=[0.5, 1.0, 0.9])
+    one = Utterances.of(told, ["a", "c"], emotions=EMOTIONS)
+    other = Utterances.of(TABLE, ["b"], emotions=EMOTIONS)
+
+    for both in (one.with_others(other), other.with_others(one)):
+        assert both.ids == ("a", "b", "c")
+        assert both.votes == ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.0, 0.5))
+        assert both.agreement[::2] == (1.0, 0.5)
+        assert math.isnan(both.agreement[1])
 
 
 def test_the_unlabelled_have_neither_labels_nor_speakers() -> None:

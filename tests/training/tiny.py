@@ -43,6 +43,22 @@ EXPERIMENT: dict[str, Any] = {
         "training": TRAINING,
     },
 }
+CROWD = {
+    "kind": "synthetic",
+    "name": "crowd",
+    "role": "unlabelled",
+    "speakers_apart": True,
+    "sessions": 2,
+    "utterances_per_emotion": 1,
+    "seed": 1,
+}
+"""Sixteen utterances of others, to be heard without their labels."""
+RICH: dict[str, Any] = {
+    "corpora": [*EXPERIMENT["corpora"], CROWD],
+    "protocol": {**EXPERIMENT["protocol"], "held_speakers": 1},
+}
+"""Sections under which a recipe may use held speakers and unlabelled speech; four speakers train.
+"""
 PRETRAINED = {"kind": "pretrained", "root": "encoder", "training": TRAINING}
 
 
@@ -63,12 +79,17 @@ class Home:
 
     source: Path
     prepared: Prepared
+    crowded: Prepared
+    """The same corpus beside unlabelled speech."""
 
     @classmethod
     def build(cls, folder: Path) -> Home:
-        """Extract the features of the tiny corpus into ``folder``."""
-        (prepared,) = prepare(experiment(), Store(folder))
-        return cls(source=folder, prepared=with_votes(prepared))
+        """Extract the features of the tiny corpus, and of the crowd, into ``folder``."""
+        wanted = experiment({"recipe.unlabelled": {"kind": "mixed"}}, **RICH)
+        (crowded,) = prepare(wanted, Store(folder))
+        crowded = with_votes(crowded)
+        prepared = dataclasses.replace(crowded, unlabelled=None)
+        return cls(source=folder, prepared=prepared, crowded=crowded)
 
     def store(self, folder: Path) -> Store:
         """A new store with the features, and encoder outputs if there are any."""
@@ -83,6 +104,11 @@ class Home:
     def task(self, name: str = "speaker=s1m", *, seed: int = 0, **recipe: Any) -> FoldTask:
         """The task of :meth:`fold`."""
         return self.fold(name, seed=seed, **recipe).task
+
+    def rich_task(self, name: str = "speaker=s1m", *, seed: int = 0, **recipe: Any) -> FoldTask:
+        """The same with a held speaker and unlabelled speech."""
+        named = {f"recipe.{k.replace('__', '.')}": v for k, v in recipe.items()}
+        return fold_of(experiment(named, **RICH), self.crowded, name, seed=seed).task
 
 
 def with_votes(prepared: Prepared) -> Prepared:

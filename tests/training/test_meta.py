@@ -1,0 +1,444 @@
+"""Meta-learning: when it learns, what it learns from, and what it leaves alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from orchestrator.experiment.recipe import Bilevel, LearningToTeach
+from orchestrator.store import Store
+from orchestrator.training.data import Batch
+from orchestrator.training.files import HISTORY, read_json
+from orchestrator.training.fold_run import run_fold
+from orchestrator.training.meta import BilevelLearner, MetaLearner, TeacherLearner
+from orchestrator.training.optimiser import new_optimiser, optimiser_tensors
+from orchestrator.training.student_loss import weight_of
+from orchestrator.training.task import Silent
+from orchestrator.training.teacher import load_teacher, teacher_artifact
+from tests.training.taught import STUDENTS, Taught
+from tests.training.tiny import (
+    RICH,
+    Home,
+    assert_same_tensors,
+    experiment,
+    fold_of,
+    prepared_again,
+    relabelled,
+    tensors,
+)
+
+NewStore = Callable[[], Store]
+TEMPERATURES = ("temperature/student", "temperature/teacher")
+WEIGHTS = ("weight/distillation", "weight/feature_map")
+
+
+@pytest.fixture(scope="module")
+def fitted(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store that has the teacher and its knowledge."""
+    store = home.store(tmp_path_factory.mktemp("meta") / "store")
+    Taught.of(home.rich_task(), store)
+    return store
+
+
+def bilevel(taught: Taught, **options: Any) -> BilevelLearner:
+    return BilevelLearner(Bilevel(kind="bilevel", **options), loss=taught.loss, held=taught.held)
+
+
+def teaching(taught: Taught, store: Store, **options: Any) -> TeacherLearner:
+    task = taught.task
+    artifact = teacher_artifact(task, store, train=task.train, reporter=Silent())
+    return TeacherLearner(
+        LearningToTeach(kind="learning-to-teach", **options),
+        teacher=load_teacher(task, store, artifact),
+        train=task.train,
+        loss=taught.loss,
+        held=taught.held,
+    )
+
+
+def learner_of(kind: str, taught: Taught, store: Store, **options: Any) -> MetaLearner:
+    if kind == "bilevel":
+        return bilevel(taught, **options)
+    return teaching(taught, store, **options)
+
+
+def learned(learner: MetaLearner) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in learner.learned.items()}
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# When
+
+
+@pytest.mark.parametrize("kind", ["bilevel", "learning-to-teach"])
+def test_it_learns_every_so_many_updates_and_at_no_other(
+    home: Home, fitted: Store, kind: str
+) -> None:
+    taught = Taught.of(home.rich_task(), fitted)
+    learner = learner_of(kind, taught, fitted, interval=3)
+    when = []
+    for update in range(7):
+        before = learned(learner)
+        learner.before_update(taught.network, taught.batch(0, 1, 2, 3), update=update, epoch=1)
+        if not same(before, learned(learner)):
+            when.append(update)
+
+    assert when == [0, 3, 6]
+    assert learner.turns == 3
+
+
+def test_held_speech_is_gone_through_in_turn(home: Home, fitted: Store) -> None:
+    """Four utterances, three at a time: four turns are three rounds."""
+    task = home.rich_task(training__batch_size=3)
+    held = Taught.of(task, fitted).held
+    drawn = [held.batch(turn).rows.tolist() for turn in range(8)]
+    rounds = [row for rows in drawn for row in rows]
+
+    assert [len(rows) for rows in drawn] == [3] * 8
+    for first in range(0, 24, 4):
+        assert sorted(rounds[first : first + 4]) == [0, 1, 2, 3]
+    # rounds are not all alike, and a turn depends on no turn before it
+    assert len({tuple(rounds[first : first + 4]) for first in range(0, 24, 4)}) > 1
+    assert Taught.of(task, fitted).held.batch(5).rows.tolist() == drawn[5]
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_a_batch_of_held_speech_is_no_larger_than_there_is(
+    home: Home, fitted: Store, size: int
+) -> None:
+    held = Taught.of(home.rich_task(training__batch_size=size), fitted).held
+
+    assert all(sorted(held.batch(turn).rows.tolist()) == [0, 1, 2, 3] for turn in range(5))
+
+
+def test_nobody_is_held_and_in_another_role(home: Home) -> None:
+    fold = fold_of(experiment(**RICH), home.crowded)
+    task = fold.task
+    assert task.held is not None
+    speakers = [set(part.speakers) for part in (task.train, task.validation, task.held)]
+
+    assert [len(part) for part in speakers] == [4, 2, 1]
+    assert len(set.union(*speakers)) == 7
+    assert not {name[:3] for name in fold.fold.test} & set.union(*speakers)
+
+
+# What is learned
+
+
+def test_values_begin_at_the_recipes_and_stay_within_bounds(home: Home, fitted: Store) -> None:
+    taught = Taught.of(home.rich_task(), fitted)
+    learner = bilevel(
+        taught, lr=3.0, interval=1, inner_lr=1.0, temperature_bounds=(3.0, 5.0), weight_factor=2.0
+    )
+    initial = {**dict.fromkeys(TEMPERATURES, 4.0), WEIGHTS[0]: 0.5, WEIGHTS[1]: 1.0}
+    assert learner.logged() == pytest.approx(initial)
+    assert taught.loss.learned == pytest.approx(initial)
+    for update in range(12):
+        learner.before_update(taught.network, taught.batch(0, 5, 9, 14), update=update, epoch=1)
+        values = learner.values.values()
+        assert taught.loss.learned == values
+        for name in TEMPERATURES:
+            assert 3.0 <= values[name] <= 5.0
+        for name in WEIGHTS:
+            assert initial[name] / 2 <= values[name] <= initial[name] * 2
+
+    # steps that large reach a bound
+    assert min(abs(values[name] - 3.0) for name in TEMPERATURES) < 0.1 or (
+        min(abs(values[name] - 5.0) for name in TEMPERATURES) < 0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("learn", "names"), [(("temperatures",), TEMPERATURES), (("weights",), WEIGHTS)]
+)
+def test_only_what_is_named_is_learned(
+    home: Home, fitted: Store, learn: tuple[Any, ...], names: tuple[str, ...]
+) -> None:
+    assert bilevel(Taught.of(home.rich_task(), fitted), learn=learn).logged().keys() == {*names}
+
+
+def doubled(taught: Taught) -> Taught:
+    """In double precision, as far as the losses allow."""
+    data: Any = (taught.train, taught.held.data)
+    for part in data:
+        part.flat = part.flat.double()
+    known = taught.loss.knowledge
+    assert known is not None
+    taught.loss.knowledge = dataclasses.replace(
+        known, logits=known.logits.double(), pooled=known.pooled.double()
+    )
+    taught.network.double()
+    taught.loss.helpers.double()
+    return taught
+
+
+def by_hand(taught: Taught, batch: Batch, *, rate: float) -> Callable[..., float]:
+    """The held loss after a step of plain gradient descent, as a function of the values."""
+    held = taught.held.batch(0)
+    taught.network.eval()
+    params = dict(taught.network.named_parameters())
+
+    def held_loss(values: Mapping[str, float]) -> float:
+        terms = taught.loss.terms(taught.network(*batch.inputs), batch, values=values)
+        inner = torch.stack([term.mean() for term in terms.values()]).sum()
+        slopes = torch.autograd.grad(inner, list(params.values()), allow_unused=True)
+        stepped = {
+            name: value if slope is None else value - rate * slope
+            for (name, value), slope in zip(params.items(), slopes, strict=True)
+        }
+        logits = functional_call(taught.network, stepped, held.inputs).logits
+        assert taught.task.held is not None
+        labels = torch.tensor(taught.task.held.labels)[held.rows]
+        return float(nn.functional.cross_entropy(logits, labels).detach())
+
+    return held_loss
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_its_gradient_is_that_of_the_held_loss_after_a_step(
+    home: Home, fitted: Store, student: str
+) -> None:
+    """Every student can be differentiated twice, as numerical differentiation says."""
+    taught = doubled(Taught.of(home.rich_task(student=STUDENTS[student]), fitted))
+    learner = bilevel(taught, inner_lr=0.5)
+    learner.values.double()
+    batch = taught.batch(0, 5, 9, 14)
+    held_loss = by_hand(taught, batch, rate=0.5)
+    start = learner.values.raw.detach().clone()
+    expected = []
+    for step in 1e-3 * torch.eye(len(start), dtype=torch.float64):
+        ahead, behind = (
+            held_loss({name: float(v) for name, v in learner.values.from_raw(raw).items()})
+            for raw in (start + step, start - step)
+        )
+        expected.append((ahead - behind) / 2e-3)
+    value = held_loss(learner.values.values())
+    learner.before_update(taught.network, batch, update=0, epoch=1)
+
+    assert learner.logged()["meta/held_cross_entropy"] == pytest.approx(value, rel=1e-6)
+    assert learner.values.raw.grad is not None
+    assert min(map(abs, expected)) > 1e-6
+    torch.testing.assert_close(
+        learner.values.raw.grad, torch.tensor(expected, dtype=torch.float64), rtol=1e-3, atol=0
+    )
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_finite_differences_point_nearly_the_same_way(
+    home: Home, fitted: Store, student: str
+) -> None:
+    found = []
+    for gradient in ("exact", "finite-difference"):
+        taught = Taught.of(home.rich_task(student=STUDENTS[student]), fitted)
+        learner = bilevel(taught, gradient=gradient)
+        learner.before_update(taught.network, taught.batch(0, 5, 9, 14), update=0, epoch=1)
+        assert learner.values.raw.grad is not None
+        found.append(learner.values.raw.grad)
+
+    assert float(nn.functional.cosine_similarity(*found, dim=0)) > 0.99
+
+
+# What is left alone
+
+
+@pytest.mark.parametrize("kind", ["bilevel", "finite-difference", "learning-to-teach"])
+def test_the_student_its_optimiser_and_the_random_numbers_stay_as_they_were(
+    home: Home, fitted: Store, kind: str
+) -> None:
+    taught = Taught.of(home.rich_task(student__dropout=0.5), fitted)
+    options = {"gradient": kind} if kind == "finite-difference" else {}
+    learner = learner_of(
+        kind.replace(*options.values(), "bilevel") if options else kind,
+        taught,
+        fitted,
+        interval=1,
+        **options,
+    )
+    optimiser = new_optimiser(taught.network, taught.loss.helpers, taught.task.recipe.training)
+    batch = taught.batch(0, 5, 9, 14)
+    taught.network.train()
+    terms = taught.loss.all(taught.network(*batch.inputs), batch)
+    torch.stack([term.mean() for term in terms.values()]).sum().backward()
+    optimiser.step()
+    parts = {
+        **dict(taught.network.named_parameters()),
+        **dict(taught.loss.helpers.named_parameters()),
+    }
+    gradients = {name: part.grad.clone() for name, part in parts.items() if part.grad is not None}
+    before = taught.state()
+    helpers = {name: value.clone() for name, value in taught.loss.helpers.state_dict().items()}
+    steps = {name: value.clone() for name, value in optimiser_tensors(optimiser).items()}
+    random, was = torch.get_rng_state(), learned(learner)
+    for update in range(2):
+        learner.before_update(taught.network, batch, update=update, epoch=1)
+
+    assert not same(was, learned(learner))
+    assert_same_tensors(taught.state(), before)
+    assert_same_tensors(taught.loss.helpers.state_dict(), helpers)
+    assert_same_tensors(optimiser_tensors(optimiser), steps)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert gradients
+    for name, gradient in gradients.items():
+        assert torch.equal(parts[name].grad, gradient), name  # type: ignore[arg-type]
+    assert all(part.grad is None for name, part in parts.items() if name not in gradients)
+    assert taught.network.training
+
+
+@pytest.mark.parametrize("kind", ["bilevel", "learning-to-teach"])
+def test_it_goes_on_from_its_state_bit_by_bit(home: Home, fitted: Store, kind: str) -> None:
+    first, second = (Taught.of(home.rich_task(training__batch_size=3), fitted) for _ in range(2))
+    one, other = (learner_of(kind, taught, fitted, interval=1) for taught in (first, second))
+    batch = first.batch(0, 5, 9)
+    for update in range(3):
+        one.before_update(first.network, batch, update=update, epoch=1)
+    saved = {name: value.clone() for name, value in one.state().items()}
+    other.load(saved)
+    assert second.loss.learned == first.loss.learned
+    assert_same_tensors(other.state(), saved)
+    for update in range(3, 5):
+        one.before_update(first.network, batch, update=update, epoch=1)
+        other.before_update(second.network, batch, update=update, epoch=1)
+
+    assert_same_tensors(one.state(), other.state())
+    assert not same(one.state(), saved)
+
+
+# The teacher
+
+
+def test_the_student_hears_the_moved_teacher_and_the_store_keeps_the_old_one(
+    home: Home, fitted: Store
+) -> None:
+    taught = Taught.of(home.rich_task(), fitted)
+    task, known = taught.task, taught.loss.knowledge
+    assert known is not None
+    artifact = teacher_artifact(task, fitted, train=task.train, reporter=Silent())
+    stored = tensors(artifact)
+    learner = teaching(taught, fitted, interval=1, lr=1e-2)
+    batch = taught.batch(0, 5, 9, 14)
+    torch.testing.assert_close(learner.logits(batch), known.logits[batch.rows], rtol=0, atol=1e-5)
+    output = taught.network(*batch.inputs)
+    before = taught.loss.all(output, batch)
+    for update in range(3):
+        learner.before_update(taught.network, batch, update=update, epoch=1)
+    after = taught.loss.all(output, batch)
+
+    assert not torch.allclose(learner.logits(batch), known.logits[batch.rows], atol=1e-2)
+    assert not torch.allclose(before["distillation"], after["distillation"], rtol=1e-3)
+    for name in ("cross_entropy", "feature_map"):
+        assert torch.equal(before[name], after[name])
+    assert_same_tensors(tensors(artifact), stored)
+    moved = {f"network.{name}": value for name, value in learner.learned.items()}
+    assert sum(not torch.equal(stored[name], value) for name, value in moved.items()) > 5
+
+
+def test_the_teachers_gradient_lowers_the_held_loss(home: Home, fitted: Store) -> None:
+    """Followed for long on one batch, the step that it teaches does better on held speech."""
+    taught = Taught.of(home.rich_task(), fitted)
+    learner = teaching(taught, fitted, interval=1, lr=1e-2, inner_lr=0.5)
+    batch, seen = taught.batch(0, 5, 9, 14), []
+    for update in range(20):
+        learner.before_epoch(update)
+        learner.before_update(taught.network, batch, update=update, epoch=1)
+        seen.append(learner.logged()["meta/held_cross_entropy"])
+
+    assert seen[-1] < seen[0] - 0.005
+
+
+# In a fold run
+
+
+class Rows:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, float]] = []
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        self.rows.append(values)
+
+
+BOTH = [{"kind": "bilevel", "interval": 2}, {"kind": "learning-to-teach", "interval": 2}]
+
+
+def test_learned_values_are_logged_each_epoch(home: Home, new_store: NewStore) -> None:
+    task, told = home.rich_task(meta=BOTH[0]), Rows()
+    artifact = run_fold(task, store=new_store(), reporter=told).artifact
+    wanted = {*TEMPERATURES, *WEIGHTS, "meta/held_cross_entropy"}
+
+    assert len(told.rows) == 3
+    for row in told.rows:
+        assert wanted <= row.keys()
+        assert 1.0 < row["temperature/student"] < 10.0
+        assert 0.05 < row[weight_of("distillation")] < 5.0
+    assert len({row["temperature/student"] for row in told.rows}) == 3
+    assert wanted <= read_json(artifact.path / HISTORY)[0].keys()
+
+
+@pytest.mark.parametrize("meta", BOTH)
+def test_a_fold_run_goes_on_from_a_checkpoint_bit_by_bit(
+    home: Home, new_store: NewStore, meta: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = dataclasses.replace(
+        home.rich_task(meta=meta, student__dropout=0.2), checkpoint_minutes=0.0
+    )
+    whole = tensors(run_fold(task, store=new_store(), reporter=Silent()).artifact)
+    store = new_store()
+
+    class Killed(Silent):
+        def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+            if step == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_fold(task, store=store, reporter=Killed())
+    told = Rows()
+    again = run_fold(task, store=store, reporter=told)
+
+    assert len(told.rows) == 1
+    assert_same_tensors(tensors(again.artifact), whole)
+
+
+@pytest.mark.parametrize("meta", [{"kind": "none"}, *BOTH])
+def test_held_labels_reach_the_student_through_meta_learning_alone(
+    home: Home, new_store: NewStore, meta: dict[str, Any]
+) -> None:
+    wanted = experiment({"recipe.meta": meta}, **RICH)
+    task = fold_of(wanted, home.crowded).task
+    assert task.held is not None
+    found = []
+    for corpus in (home.prepared.corpus, relabelled(home.prepared.corpus, set(task.held.speakers))):
+        store = new_store()
+        other = fold_of(wanted, prepared_again(corpus, wanted, store)).task
+        assert other.held is not None
+        assert (other.held.labels == task.held.labels) == (not found)
+        found.append(run_fold(other, store=store, reporter=Silent()).artifact)
+    one, two = found
+
+    assert (one.key == two.key) == (meta["kind"] == "none")
+    assert same(tensors(one), tensors(two)) == (meta["kind"] == "none")
+
+
+@pytest.mark.parametrize("meta", BOTH)
+def test_test_labels_reach_nobody(home: Home, new_store: NewStore, meta: dict[str, Any]) -> None:
+    wanted = experiment(
+        {"recipe.meta": meta, "recipe.curriculum": {"kind": "data", "difficulty": "teacher-loss"}},
+        **RICH,
+    )
+    found = []
+    for corpus in (home.prepared.corpus, relabelled(home.prepared.corpus, {"s1m"})):
+        store = new_store()
+        task = fold_of(wanted, prepared_again(corpus, wanted, store)).task
+        found.append(run_fold(task, store=store, reporter=Silent()).artifact)
+
+    assert found[0].key == found[1].key
+    assert_same_tensors(tensors(found[0]), tensors(found[1]))

@@ -1,0 +1,388 @@
+"""What the key of a student is made of: every option that its training reads, and no other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.canonical import JSON
+from orchestrator.experiment.loading import override_recipe
+from orchestrator.store import Artifact, Store
+from orchestrator.training.student import student_artifact
+from orchestrator.training.task import FoldTask, Silent
+from tests.training.tiny import EXPERIMENT, RICH, TRAINING, Home, experiment, recipe_of
+
+
+class Keys(Store):
+    """A store that says what it would be asked for, and makes nothing."""
+
+    def obtain(self, stage: str, inputs: Mapping[str, JSON], build: Any) -> Artifact:
+        return Artifact(Path(), self.key(stage, inputs), reused=True)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
+
+
+def key(task: FoldTask, keys: Keys) -> str:
+    return student_artifact(task, keys, reporter=Silent()).key
+
+
+EVERYTHING: dict[str, Any] = {
+    "teacher": {**EXPERIMENT["recipe"]["teacher"], "training": TRAINING},
+    "objectives": {
+        "cross_entropy": 1.0,
+        "distillation": 0.5,
+        "feature_map": 1.0,
+        "supervised_contrastive": 0.2,
+    },
+    "schedule": {"kind": "matching-first", "matching_epochs": 2},
+    "curriculum": {"kind": "data"},
+    "meta": {"kind": "bilevel"},
+    "unlabelled": {"kind": "mixed"},
+}
+"""Sections of a recipe in which every option is read."""
+
+
+@pytest.fixture(scope="module")
+def rich(home: Home) -> FoldTask:
+    return home.rich_task()
+
+
+def changed(rich: FoldTask, sections: Mapping[str, Any], changes: Mapping[str, Any]) -> FoldTask:
+    """The task of a recipe of other sections, then with dotted changes."""
+    wanted = experiment(**RICH, recipe=recipe_of(**{**EVERYTHING, **sections}))
+    dotted = {f"recipe.{name}": value for name, value in changes.items()}
+    return dataclasses.replace(rich, recipe=override_recipe(wanted, dotted).recipe)
+
+
+# What is read
+
+NETWORK: dict[str, Any] = {
+    "dim": 16,
+    "depth": 2,
+    "heads": 2,
+    "head_dim": 4,
+    "mlp_dim": 4,
+    "patch_frames": 2,
+    "patch_bins": 4,
+    "conv_stem": True,
+    "coordinates": True,
+    "dropout": 0.5,
+}
+FITTING: dict[str, Any] = {
+    "epochs": 4,
+    "batch_size": 4,
+    "lr": 1e-2,
+    "weight_decay": 0.5,
+    "warmup_share": 0.5,
+    "gradient_clip": None,
+    "label_smoothing": 0.5,
+    "class_weights": False,
+    "targets": "votes",
+    "average_decay": 0.5,
+    "epoch_choice": "last",
+    "smoothing_epochs": 1,
+    "batches": "class-balanced",
+    "updates_per_epoch": 5,
+    "augment.frequency_masks": 1,
+    "augment.frequency_width": 2,
+    "augment.time_masks": 1,
+    "augment.time_width_seconds": 0.1,
+    "augment.time_stretch": 0.1,
+    "augment.frequency_warp": 0.1,
+    "augment.gain_db": 6.0,
+    "augment.tilt_db": 6.0,
+    "augment.noise": 0.1,
+    "augment.crop_seconds": 0.5,
+}
+
+
+def under(prefix: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": value for name, value in options.items()}
+
+
+OPTIONS: dict[str, Any] = {
+    **under("student", NETWORK),
+    **under("training", FITTING),
+    **under("teacher", NETWORK),
+    **under("teacher.training", FITTING),
+    "knowledge": "cross-fitted",
+    "objectives.cross_entropy": 0.5,
+    "objectives.distillation": 0.25,
+    "objectives.feature_map": 0.25,
+    "objectives.supervised_contrastive": 0.25,
+    "feature_map.match": "tokens",
+    "supervised_contrastive.temperature": 0.5,
+    "supervised_contrastive.dim": 8,
+    "temperature.value": 2.0,
+    "schedule.matching_epochs": 3,
+    "curriculum.difficulty": "teacher-probability",
+    "curriculum.knowledge": "in-sample",
+    "curriculum.order": "hard-first",
+    "curriculum.balanced": False,
+    "curriculum.pacing.start": 0.5,
+    "curriculum.pacing.grow_share": 0.25,
+    "meta.learn": ["weights"],
+    "meta.gradient": "finite-difference",
+    "meta.lr": 0.5,
+    "meta.interval": 2,
+    "meta.inner_lr": 0.5,
+    "meta.temperature_bounds": [2.0, 20.0],
+    "meta.weight_factor": 2.0,
+    "unlabelled.weight": 0.25,
+    "unlabelled.batch_size": 4,
+}
+"""Every option of that recipe, and another value for it."""
+
+KINDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"student": {"kind": "inverted-transformer", "dim": 8, "heads": 2}},
+        {
+            "student.window_seconds": 1.0,
+            "student.dim": 16,
+            "student.depth": 1,
+            "student.heads": 4,
+            "student.mlp_dim": 8,
+            "student.instance_norm": False,
+            "student.dropout": 0.5,
+        },
+    ),
+    (
+        {"student": {"kind": "conv-transformer", "dim": 8, "heads": 2}},
+        {
+            "student.channels": [2, 4],
+            "student.dim": 16,
+            "student.depth": 1,
+            "student.heads": 4,
+            "student.mlp_dim": 8,
+            "student.dropout": 0.5,
+        },
+    ),
+    (
+        {"temperature": {"kind": "curriculum"}, "meta": {"kind": "none"}},
+        {
+            "temperature.start": 2.0,
+            "temperature.span": 10.0,
+            "temperature.epochs": 2,
+            "temperature.strength": 0.5,
+            "temperature.lr": 0.5,
+            "temperature.per_instance": True,
+        },
+    ),
+    (
+        {"meta": {"kind": "learning-to-teach"}},
+        {"meta.lr": 0.5, "meta.interval": 2, "meta.inner_lr": 0.5},
+    ),
+    ({"unlabelled": {"kind": "first"}}, {"unlabelled.epochs": 2}),
+    *(
+        (
+            {"curriculum": {"kind": "data", "pacing": {"kind": kind}}},
+            under("curriculum.pacing", {"start": 0.5, **options}),
+        )
+        for kind, options in {
+            "root": {"grow_share": 0.25, "power": 3.0},
+            "geometric": {"grow_share": 0.25},
+            "exponential": {"increase": 1.5, "step_share": 0.2},
+            "baby-steps": {"increase": 0.5, "step_share": 0.2},
+            "one-step": {"step_share": 0.2},
+        }.items()
+    ),
+]
+"""Sections of other kinds, and every option that they have."""
+
+
+def leaves(value: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found = set()
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            found |= leaves(item, f"{prefix}{name}.")
+        elif name != "kind":
+            found.add(f"{prefix}{name}")
+    return found
+
+
+def test_the_options_below_are_all_that_there_are(rich: FoldTask) -> None:
+    assert leaves(changed(rich, {}, {}).recipe.model_dump(mode="json")) == set(OPTIONS)
+
+
+@pytest.mark.parametrize(("sections", "options"), KINDS)
+def test_so_are_those_of_other_kinds(
+    rich: FoldTask, sections: dict[str, Any], options: dict[str, Any]
+) -> None:
+    place = next(iter(options)).rpartition(".")[0]
+    section: Any = changed(rich, sections, {}).recipe.model_dump(mode="json")
+    for name in place.split("."):
+        section = section[name]
+
+    assert leaves(section, f"{place}.") == set(options)
+
+
+@pytest.mark.parametrize(
+    ("sections", "option", "value"),
+    [
+        *(({}, option, value) for option, value in OPTIONS.items()),
+        *((kind, option, value) for kind, options in KINDS for option, value in options.items()),
+    ],
+)
+def test_every_option_that_is_read_changes_the_key(
+    rich: FoldTask, keys: Keys, sections: dict[str, Any], option: str, value: Any
+) -> None:
+    before = changed(rich, sections, {})
+    after = changed(rich, sections, {option: value})
+
+    assert before.recipe != after.recipe
+    assert key(after, keys) != key(before, keys)
+
+
+def test_every_kind_has_a_key_of_its_own(rich: FoldTask, keys: Keys) -> None:
+    kinds = [sections for sections, _ in KINDS]
+    off = [
+        {"curriculum": {"kind": "none"}},
+        {"meta": {"kind": "none"}},
+        {"unlabelled": {"kind": "none"}},
+        {"schedule": {"kind": "joint"}},
+        *(
+            {"curriculum": {"kind": "data", "difficulty": difficulty}}
+            for difficulty in ("own-loss", "cross-validated-loss", "random")
+        ),
+    ]
+    found = [key(changed(rich, sections, {}), keys) for sections in [{}, *off, *kinds]]
+
+    assert len(set(found)) == len(found)
+
+
+# What is not read
+
+ALONE: dict[str, Any] = {
+    "objectives": {"cross_entropy": 1.0},
+    "schedule": {"kind": "joint"},
+    "curriculum": {"kind": "none"},
+    "meta": {"kind": "none"},
+    "unlabelled": {"kind": "none"},
+}
+TEACHERS = [name for name in OPTIONS if name.startswith("teacher.")]
+CONTRAST = [name for name in OPTIONS if name.startswith("supervised_contrastive.")]
+
+
+@pytest.mark.parametrize(
+    ("sections", "unread"),
+    [
+        # alone: neither the teacher nor anything it would say
+        ({}, [*TEACHERS, *CONTRAST, "knowledge", "temperature.value", "feature_map.match"]),
+        ({"objectives": {"distillation": 0.5}}, [*CONTRAST, "feature_map.match"]),
+        (
+            {"objectives": {"feature_map": 0.5}},
+            [*CONTRAST, "knowledge", "temperature.value"],
+        ),
+        # a teacher that says how hard it is, and nothing else
+        (
+            {"curriculum": {"kind": "data"}},
+            [*CONTRAST, "knowledge", "temperature.value", "feature_map.match"],
+        ),
+        *(
+            (
+                {"curriculum": {"kind": "data", "difficulty": difficulty}},
+                [*TEACHERS, "knowledge", "curriculum.knowledge"],
+            )
+            for difficulty in ("own-loss", "cross-validated-loss", "random")
+        ),
+    ],
+)
+def test_an_option_that_is_not_read_changes_no_key(
+    rich: FoldTask, keys: Keys, sections: dict[str, Any], unread: list[str]
+) -> None:
+    before = key(changed(rich, {**ALONE, **sections}, {}), keys)
+    for option in unread:
+        after = changed(rich, {**ALONE, **sections}, {option: OPTIONS[option]})
+        assert key(after, keys) == before, option
+
+
+# Whose speech
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"seed": 1}, False),
+        ({"threads": 2}, False),
+        ({"student_workers": 2}, False),
+        ({"teacher_workers": 2}, False),
+        ({"device": "cuda"}, False),
+        ({"device": "cpu:0"}, True),
+        ({"emotions": ("a", "b", "c", "d")}, False),
+        # how results call it, and where its features lie, change nothing
+        ({"corpus": "other"}, True),
+    ],
+)
+def test_what_else_the_key_is_made_of(
+    rich: FoldTask, keys: Keys, change: dict[str, Any], same: bool
+) -> None:
+    task = rich
+
+    assert (key(dataclasses.replace(task, **change), keys) == key(task, keys)) == same
+
+
+def test_other_features_make_another_student(rich: FoldTask, keys: Keys) -> None:
+    task = rich
+    features = task.features.model_copy(update={"lowest_hz": 50.0})
+
+    assert key(dataclasses.replace(task, features=features), keys) != key(task, keys)
+
+
+@pytest.mark.parametrize(
+    ("role", "column"),
+    [
+        *((role, column) for role in ("train", "validation") for column in ("ids", "labels")),
+        ("train", "contents"),
+        ("validation", "contents"),
+        ("held", "ids"),
+        ("held", "contents"),
+        ("held", "labels"),
+    ],
+)
+def test_every_utterance_that_is_used_is_in_the_key(
+    rich: FoldTask, keys: Keys, role: str, column: str
+) -> None:
+    task = changed(rich, {}, {})
+    utterances = getattr(task, role)
+    values = list(getattr(utterances, column))
+    values[-1] = (values[-1] + 1) % 4 if column == "labels" else "changed"
+    other = dataclasses.replace(utterances, **{column: tuple(values)})
+
+    assert key(dataclasses.replace(task, **{role: other}), keys) != key(task, keys)
+    if role == "held":
+        # without meta-learning nobody hears them
+        task, without = (
+            dataclasses.replace(one, recipe=rich.recipe)
+            for one in (task, dataclasses.replace(task, held=other))
+        )
+        assert key(task, keys) == key(without, keys)
+
+
+@pytest.mark.parametrize("kind", ["none", "first", "mixed"])
+def test_unlabelled_speech_is_in_the_key_where_it_is_used(
+    rich: FoldTask, keys: Keys, kind: str
+) -> None:
+    task = changed(rich, {"unlabelled": {"kind": kind}}, {})
+    assert task.unlabelled is not None
+    heard = task.unlabelled.utterances
+    for column in ("ids", "contents"):
+        values = (*getattr(heard, column)[:-1], "changed")
+        other = dataclasses.replace(
+            task.unlabelled, utterances=dataclasses.replace(heard, **{column: values})
+        )
+        again = key(dataclasses.replace(task, unlabelled=other), keys)
+        assert (again == key(task, keys)) == (kind == "none")
+
+
+def test_workers_of_the_teacher_mean_nothing_to_a_student_alone(rich: FoldTask, keys: Keys) -> None:
+    task = dataclasses.replace(rich, recipe=rich.recipe.alone())
+    other = dataclasses.replace(task, teacher_workers=2)
+
+    assert key(task, keys) == key(other, keys)
