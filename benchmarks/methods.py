@@ -24,6 +24,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestrator.errors import InputError, UnderstudyError
 from orchestrator.evaluation.sealed import system_recipes
 from orchestrator.experiment import load_experiment
@@ -33,7 +36,7 @@ from orchestrator.store import Store
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import fold_run_state
-from orchestrator.training.student import fit_student
+from orchestrator.training.student import fit_student, student_difficulty
 from orchestrator.training.task import FoldTask, Silent
 
 BASE = "distilled"
@@ -74,13 +77,19 @@ def measure(
     """
     tasks = {name: task.with_recipe(_short(recipe, epochs)) for name, recipe in recipes.items()}
     # the first fit makes what is kept, and warms up
-    first = {name: _seconds(one, store) for name, one in tasks.items()}
+    first, difficulties = {}, {}
+    for name, one in tasks.items():
+        began = time.perf_counter()
+        with fold_run_state(seed=one.seed, threads=one.threads):
+            difficulties[name] = student_difficulty(one, store)
+        found = time.perf_counter() - began
+        first[name] = found + _seconds(one, store, difficulties[name])
     names = list(tasks)
     timed: list[dict[str, float]] = []
     for turn in range(turns):
         begin = turn % len(names)
         order = names[begin:] + names[:begin]
-        timed.append({name: _seconds(tasks[name], store) for name in order})
+        timed.append({name: _seconds(tasks[name], store, difficulties[name]) for name in order})
     costs = []
     for name in names:
         seconds = statistics.median(row[name] for row in timed)
@@ -117,14 +126,14 @@ def _short(recipe: Recipe, epochs: int) -> Recipe:
     return recipe.model_copy(update=changed)
 
 
-def _seconds(task: FoldTask, store: Store) -> float:
+def _seconds(task: FoldTask, store: Store, difficulty: NDArray[np.float64] | None) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "fitted").mkdir()
         never = Checkpoint(folder / "checkpoint", minutes=60.0)
         began = time.perf_counter()
         with fold_run_state(seed=task.seed, threads=task.threads):
-            fit_student(task, store, never, folder / "fitted", Silent(), Ranks())
+            fit_student(task, store, never, difficulty, folder / "fitted", Silent(), Ranks())
         return time.perf_counter() - began
 
 

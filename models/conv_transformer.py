@@ -50,7 +50,7 @@ class ConvBlock(nn.Module):
         border of an unpadded batch.
         """
         # With planes last in memory both moves are views. GELU keeps the zeros.
-        heard = self.norm(self.conv(planes).permute(0, 2, 3, 1)) * mask[:, :, None, None]
+        heard = self.norm(self.conv(planes).permute(0, 2, 3, 1)).mul_(mask[:, :, None, None])
         return F.gelu(heard).permute(0, 3, 1, 2)
 
 

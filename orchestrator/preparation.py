@@ -272,8 +272,8 @@ def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> No
     """Raise where a recipe, or an ablation's, learns from votes and a corpus has none."""
     wanted = _targets(experiment.recipe)
     for name, recipe in ablation_recipes(experiment).items():
-        targets = _targets(recipe).items()
-        wanted |= {f"evaluate.ablations.{name}: {key}": value for key, value in targets}
+        for key, targets in _targets(recipe).items():
+            wanted[f"evaluate.ablations.{name}: {key}"] = targets
     for key, targets in wanted.items():
         for corpus in (entry.corpus for entry in prepared):
             if targets == "votes" and not (corpus.table["votes"] != "").any():
@@ -285,7 +285,7 @@ def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> No
 
 def _targets(recipe: Recipe) -> dict[str, str]:
     """What student and teacher learn from, by key."""
-    found = {"recipe.training.targets": recipe.training.targets}
+    found: dict[str, str] = {"recipe.training.targets": recipe.training.targets}
     if recipe.teacher is not None and recipe.teacher.training is not None:
         found["recipe.teacher.training.targets"] = recipe.teacher.training.targets
     return found

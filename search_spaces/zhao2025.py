@@ -31,12 +31,19 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def contrast(trial: optuna.Trial) -> dict[str, Any]:
-    """Propose whether supervised contrast joins in, and how; with it batches are class-balanced."""
+    """Propose whether supervised contrast joins in, and how.
+
+    With it batches are class-balanced, without it the weights of classes in the loss are: so the
+    emotions count alike either way.
+    """
     weight = "recipe.objectives.supervised_contrastive"
-    if not trial.suggest_categorical("contrast", [False, True]):
-        return {weight: 0.0, "recipe.training.batches": "shuffled"}
+    joins = trial.suggest_categorical("contrast", [False, True])
+    batches = "class-balanced" if joins else "shuffled"
+    balance = {"recipe.training.batches": batches, "recipe.training.class_weights": not joins}
+    if not joins:
+        return {weight: 0.0, **balance}
     return {
-        "recipe.training.batches": "class-balanced",
+        **balance,
         **_log(trial, weight, 0.05, 1.0),
         **_log(trial, "recipe.supervised_contrastive.temperature", 0.05, 0.5),
     }

@@ -36,4 +36,5 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
         "recipe.objectives.distillation": distillation,
         "recipe.objectives.supervised_contrastive": contrast,
         "recipe.training.batches": "class-balanced",
+        "recipe.training.class_weights": False,
     }

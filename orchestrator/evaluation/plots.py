@@ -154,7 +154,7 @@ def _draw_folds(figure: Any, result: Result, corpus: str) -> None:
     systems = in_order((row["system"] for row in rows), _order(result))
     draw = _draw_fold_lines if len(systems) <= LINES else _draw_fold_grid
     draw(figure, rows, folds, systems)
-    figure.axes[0].set_title(f"{corpus}: test scores by fold, macro_recall (UA), %")
+    figure.axes[0].set_title(f"{corpus}: macro_recall (UA) of each fold, %")
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], system: str, fold: str) -> list[float]:
@@ -194,6 +194,8 @@ def _draw_fold_grid(
 ) -> None:
     """A cell a fold and system, the mean over seeds."""
     import numpy as np
+
+    figure.suptitle("mean over seeds", fontsize=9)
 
     figure.set_size_inches(max(6.0, 0.5 * len(folds) + 3.5), 0.32 * len(systems) + 2.0)
     values = np.asarray(

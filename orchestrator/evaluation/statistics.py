@@ -148,7 +148,8 @@ def fold_summary(values: Mapping[str, Mapping[int, float]]) -> Spread:
 
 def pairs_of(ablations: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """The differences that are reported where there are ablations: each against the student alone
-    and against the distilled one."""
+    and against the distilled one.
+    """
     against = ("student-alone", "distilled")
     return (*PAIRS, *((name, other) for name in ablations for other in against))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.experiment.numbers import Portion
 from orchestrator.experiment.section import Section
@@ -104,6 +104,17 @@ class DataCurriculum(Section):
     balanced: bool = True
     """Take the easiest of every emotion in proportion, so that the easy ones are not all of one."""
     pacing: Pacing = LinearPacing(kind="linear")
+
+    @model_validator(mode="after")
+    def _asks_the_teacher(self) -> DataCurriculum:
+        teachers = ("teacher-loss", "teacher-probability")
+        if self.knowledge != "cross-fitted" and self.difficulty not in teachers:
+            raise ValueError(
+                f"curriculum.knowledge is {self.knowledge!r} but difficulty is "
+                f"{self.difficulty!r}, which asks no teacher; leave knowledge out, or use "
+                "teacher-loss"
+            )
+        return self
 
 
 Curriculum = Annotated[NoCurriculum | DataCurriculum, Field(discriminator="kind")]

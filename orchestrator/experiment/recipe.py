@@ -25,7 +25,12 @@ from orchestrator.experiment.objectives import (
     Temperature,
 )
 from orchestrator.experiment.section import Section
-from orchestrator.experiment.teachers import PretrainedTeacher, TeacherNet, VerticalVitTeacher
+from orchestrator.experiment.teachers import (
+    FineTuning,
+    PretrainedTeacher,
+    TeacherNet,
+    VerticalVitTeacher,
+)
 from orchestrator.experiment.training import Augment, HeadTraining, Training
 from orchestrator.experiment.unlabelled import (
     NoUnlabelled,
@@ -178,11 +183,11 @@ class Recipe(Section):
                 f"meta.kind is 'learning-to-teach' but knowledge is {self.knowledge!r}; "
                 "the teacher that is updated is the fold's own, so use in-sample"
             )
-        if isinstance(self.teacher, PretrainedTeacher) and self.teacher.mode.kind != "frozen":
+        mode = self.teacher.mode if isinstance(self.teacher, PretrainedTeacher) else None
+        if isinstance(mode, FineTuning) and mode.gradient_checkpointing:
             raise ValueError(
-                f"meta.kind is 'learning-to-teach' but teacher.mode.kind is "
-                f"{self.teacher.mode.kind!r}; only a ViT or the head of a frozen encoder is "
-                "updated beside the student"
+                "meta.kind is 'learning-to-teach' but teacher.mode.gradient_checkpointing is true, "
+                "which does not go with gradients through a step of the student; set it to false"
             )
 
     @property
@@ -226,5 +231,7 @@ class Recipe(Section):
         total = self.training.epochs + self.matching_epochs + self.unlabelled_epochs
         return Recipe(
             student=self.student,
+            # whoever the distilled student hears
+            meta=NoMeta(train_on_held=getattr(self.meta, "train_on_held", False)),
             training=self.training.model_copy(update={"epochs": total}),
         )

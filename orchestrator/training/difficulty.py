@@ -34,10 +34,7 @@ def difficulty_inputs(task: FoldTask, store: Store) -> dict[str, Any]:
     section = task.recipe.curriculum
     if not isinstance(section, DataCurriculum):
         return {}
-    read = plain(section)
-    # told by the key of the teacher's words, where they are asked for at all
-    del read["knowledge"]
-    inputs: dict[str, Any] = {"curriculum": read}
+    inputs: dict[str, Any] = {"curriculum": plain(section)}
     match section.difficulty:
         case "teacher-loss" | "teacher-probability":
             words = knowledge_artifact(task, store, reporter=Silent(), kind=section.knowledge)

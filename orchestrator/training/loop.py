@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from orchestrator.evaluation.metrics import scores
 from orchestrator.experiment.recipe import Training
 from orchestrator.training.checkpoint import Checkpoint, Progress, Saved
 from orchestrator.training.data import Data, scoring_batches
+from orchestrator.training.means import EXTRA, Means
 from orchestrator.training.optimiser import (
     load_optimiser,
     new_optimiser,
@@ -29,7 +30,7 @@ from orchestrator.training.stage import Companion, Speech, Stage
 from orchestrator.training.state import rng_states, set_rng_states
 from orchestrator.training.task import Reporter
 
-_EXTRA = "unlabelled_"
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,6 +60,7 @@ def fit(
     reporter: Reporter,
     beside: nn.Module | None = None,
     checkpoint: Checkpoint | None = None,
+    key: str = "recipe.training",
 ) -> Fitted:
     """Train ``network`` (and ``beside``, which is thrown away after) and keep the chosen epoch.
 
@@ -70,6 +72,7 @@ def fit(
             the learning rate, and ``frozen_prefixes()``, those of what is not worth keeping.
         labels: of the training utterances; needed by class-balanced batches only.
         checkpoint: where to go on from, and to leave the state in now and then; default: nowhere.
+        key: of the settings in the experiment file, for messages.
 
     Raises:
         TrainingError: a loss is not finite; names the step, the objective and the utterances. Or
@@ -86,6 +89,7 @@ def fit(
         reporter=reporter,
         beside=beside,
         checkpoint=checkpoint,
+        key=key,
     ).run(stages)
 
 
@@ -130,8 +134,10 @@ class _Fit:
         reporter: Reporter,
         beside: nn.Module | None,
         checkpoint: Checkpoint | None,
+        key: str,
     ) -> None:
         self.network = network
+        self.key = key
         self.beside = beside
         self.train = train
         self.order = order
@@ -152,7 +158,13 @@ class _Fit:
     def run(self, stages: Sequence[Stage]) -> Fitted:
         """All stages, from where a checkpoint left off."""
         if self.checkpoint is not None and (saved := self.checkpoint.read()) is not None:
-            self._load(saved, stages)
+            if self._fits(saved):
+                self._load(saved, stages)
+            else:
+                log.warning(
+                    "the checkpoint in %s is of another network; training begins anew",
+                    self.checkpoint.folder,
+                )
         for index, stage in enumerate(stages):
             if index < self.progress.stage:
                 continue
@@ -177,7 +189,7 @@ class _Fit:
             companion.before_epoch(number)
         rows = stage.choose(number / stage.epochs, self.network) if stage.choose else None
         updates = self.order.updates
-        losses = _Means(self.ranks)
+        losses = Means(self.ranks)
         rate = 0.0
         for place, (batch, beside) in enumerate(self._draws(stage, rows)):
             step = number * updates + place
@@ -221,7 +233,7 @@ class _Fit:
         return zip(batches, extra, strict=True)
 
     def _update(
-        self, stage: Stage, rows: Tensor, beside: Tensor | None, *, step: int, losses: _Means
+        self, stage: Stage, rows: Tensor, beside: Tensor | None, *, step: int, losses: Means
     ) -> None:
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
@@ -246,7 +258,7 @@ class _Fit:
             )
         self.progress.updates += 1
 
-    def _loss(self, stage: Stage, rows: Tensor, *, step: int, losses: _Means) -> Tensor | None:
+    def _loss(self, stage: Stage, rows: Tensor, *, step: int, losses: Means) -> Tensor | None:
         """What this worker's part of a batch adds to the global mean; None if it has no part."""
         speech = stage.speech or self.train
         losses.labelled += len(rows)
@@ -262,9 +274,7 @@ class _Fit:
         losses.add(sums)
         return _total(sums) / len(rows)
 
-    def _extra_loss(
-        self, stage: Stage, rows: Tensor, *, step: int, losses: _Means
-    ) -> Tensor | None:
+    def _extra_loss(self, stage: Stage, rows: Tensor, *, step: int, losses: Means) -> Tensor | None:
         """The same of the speech beside a batch."""
         extra = stage.extra
         losses.extra += len(rows)
@@ -273,7 +283,7 @@ class _Fit:
             return None
         batch = extra.speech.data.batch(mine, epoch=self.progress.epoch)
         terms = extra.losses(self.network(*batch.inputs), batch)
-        sums = {f"{_EXTRA}{name}": extra.weight * v.sum() for name, v in terms.items()}
+        sums = {f"{EXTRA}{name}": extra.weight * v.sum() for name, v in terms.items()}
         self._check(sums, stage, step, [extra.speech.ids[row] for row in mine.tolist()])
         losses.add(sums)
         return _total(sums) / len(rows)
@@ -286,8 +296,7 @@ class _Fit:
                 raise TrainingError(
                     f"{name} became {float(value.detach())} at update {step} of stage "
                     f"{stage.name!r} (epoch {self.progress.epoch}); utterances of the batch: "
-                    f"{', '.join(ids)}. Lower recipe.training.lr or set "
-                    "recipe.training.gradient_clip"
+                    f"{', '.join(ids)}. Lower {self.key}.lr or set {self.key}.gradient_clip"
                 )
 
     def _judge(self, row: Mapping[str, float], stage: Stage) -> None:
@@ -296,8 +305,7 @@ class _Fit:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"validation cross_entropy became {loss} after epoch {self.progress.epoch} "
-                f"(stage {stage.name!r}); lower recipe.training.lr or set "
-                "recipe.training.gradient_clip"
+                f"(stage {stage.name!r}); lower {self.key}.lr or set {self.key}.gradient_clip"
             )
         by_recall = self.settings.epoch_choice == "validation-macro-recall"
         self.progress.trail.append(-row["validation/macro_recall"] if by_recall else loss)
@@ -331,6 +339,15 @@ class _Fit:
             self.progress.kept_epoch = self.kept.epoch
         return Saved(parts, self.progress)
 
+    def _fits(self, saved: Saved) -> bool:
+        """Whether a checkpoint holds these networks, not those of another version of the code."""
+        mine = {"network": self.network, "beside": self.beside, "average": self.average}
+        return all(
+            {name: value.shape for name, value in saved.parts.get(part, {}).items()}
+            == ({} if own is None else {n: v.shape for n, v in kept_state(own).items()})
+            for part, own in mine.items()
+        )
+
     def _load(self, saved: Saved, stages: Sequence[Stage]) -> None:
         self.progress = saved.progress
         # what is frozen is not saved: it is as it was made
@@ -349,31 +366,6 @@ class _Fit:
                 validation_logits=saved.parts["kept_logits"]["validation"].numpy(),
             )
         set_rng_states(saved.parts["rng"])
-
-
-class _Means:
-    """Means of the terms of the loss over the utterances of an epoch."""
-
-    def __init__(self, ranks: Ranks) -> None:
-        self.ranks = ranks
-        self.sums: dict[str, float] = defaultdict(float)
-        # of all workers, also where this one has no part of a batch
-        self.labelled = self.extra = 0
-
-    def add(self, sums: Mapping[str, Tensor]) -> None:
-        """Sums over this worker's part of a batch."""
-        for name, value in sums.items():
-            self.sums[name] += float(value.detach())
-
-    def row(self) -> dict[str, float]:
-        """The means, over all workers."""
-        names = sorted(self.sums)
-        both = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
-        summed = self.ranks.sum_values(both).tolist()
-        return {
-            f"train/{name}": value / (self.extra if name.startswith(_EXTRA) else self.labelled)
-            for name, value in zip(names, summed, strict=True)
-        }
 
 
 def _total(sums: Mapping[str, Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from models.distillation.meta import (
 )
 from models.distillation.objectives import cross_entropy
 from models.outputs import Output
+from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Bilevel, FixedTemperature, LearningToTeach
 from orchestrator.training.data import Batch, Data
 from orchestrator.training.optimiser import load_optimiser, optimiser_tensors, under
@@ -79,8 +80,9 @@ class MetaLearner(Companion, ABC):
     """Updates something by its meta-gradient, every so many updates of the student.
 
     The virtual step is plain gradient descent on the student's parameters alone: what is trained
-    beside the student (projections, a curriculum's temperature) stays where it is during it
-    (inferred), and nothing is dropped out.
+    beside the student (projections, a curriculum's temperature) stays where it is during it,
+    speech that is mixed in without labels is not heard in it (both inferred), and nothing is
+    dropped out.
 
     Args:
         learned: what is learned, updated in place by Adam.
@@ -142,6 +144,11 @@ class MetaLearner(Companion, ABC):
         gradients, value = self.gradient(
             inner, outer, params, dict(self.learned), rate=self.inner_lr
         )
+        if not all(bool(part.isfinite().all()) for part in (value, *gradients.values())):
+            raise TrainingError(
+                f"the outer loss on the held speakers is {float(value)} after a virtual step, or "
+                "its gradient is not finite; lower recipe.meta.inner_lr or recipe.meta.lr"
+            )
         for name, parameter in self.learned.items():
             parameter.grad = gradients[name]
         self.adam.step()
@@ -231,8 +238,8 @@ def bounded_values(section: Bilevel, loss: StudentLoss) -> BoundedValues:
 class TeacherLearner(MetaLearner):
     """Updates the teacher by how well a step of the student with its logits does (MetaDistil).
 
-    The student hears the updated teacher at once. Feature maps stay those of the teacher as it was
-    fitted (inferred).
+    The student hears the updated teacher at once. Feature maps, and what is said of unlabelled
+    speech, stay those of the teacher as it was fitted (inferred).
     """
 
     def __init__(
@@ -244,10 +251,11 @@ class TeacherLearner(MetaLearner):
         loss: StudentLoss,
         held: HeldSpeech,
     ) -> None:
-        self.teacher = teacher.network.eval().requires_grad_(True)
+        self.teacher = teacher.network.eval()
         self.data = teacher.data(train)
         super().__init__(
-            dict(self.teacher.named_parameters()),
+            # of an encoder as much as was fine-tuned
+            {name: p for name, p in self.teacher.named_parameters() if p.requires_grad},
             loss=loss,
             held=held,
             lr=section.lr,

@@ -14,7 +14,7 @@ from orchestrator.experiment.recipe import Training
 def new_optimiser(
     network: nn.Module, beside: nn.Module | None, settings: Training
 ) -> torch.optim.Optimizer:
-    """AdamW over all that requires a gradient; norms, biases and learned tokens are not decayed.
+    """AdamW over all that requires a gradient; only matrices are decayed: no norms, no biases.
 
     A network with ``rate_factors()`` names prefixes of its parameters whose learning rate is the
     settings' times a factor.

@@ -60,7 +60,7 @@ def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Art
 
     def build(folder: Path) -> None:
         # found here, since it may train students, and a worker cannot launch workers
-        difficulty = _difficulty(task, store)
+        difficulty = student_difficulty(task, store)
         fit_here = partial(fit_student, task, store, checkpoint, difficulty)
         launch(fit_here, folder, reporter, task=task, workers=task.student_workers)
 
@@ -85,7 +85,7 @@ def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
         }
         | target_inputs(task.train, recipe.training)
     )
-    # what is off adds nothing, so that a new option leaves the keys of old students alone
+    # a section that is off adds nothing
     if recipe.objectives.supervised_contrastive:
         inputs["supervised_contrastive"] = plain(recipe.supervised_contrastive)
     if recipe.meta.kind != "none":
@@ -230,7 +230,7 @@ def _stages(
     return stages
 
 
-def _difficulty(task: FoldTask, store: Store) -> NDArray[np.float64] | None:
+def student_difficulty(task: FoldTask, store: Store) -> NDArray[np.float64] | None:
     """Of the training utterances, where the recipe asks and training does not change it."""
     section = task.recipe.curriculum
     if not isinstance(section, DataCurriculum) or section.difficulty == "own-loss":

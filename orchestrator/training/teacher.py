@@ -185,6 +185,7 @@ def _fit_teacher(
         ranks=ranks,
         reporter=reporter,
         checkpoint=checkpoint if ranks.world == 1 else None,
+        key="recipe.training" if section.training is None else "recipe.teacher.training",
     )
     if folder is not None:
         trained = sum(part.numel() for part in network.parameters() if part.requires_grad)

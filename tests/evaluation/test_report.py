@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,20 @@ import pytest
 from rich.console import Console
 
 from orchestrator.evaluation.metrics import score_row, scores, speaker_rows
+from orchestrator.evaluation.plots import compared
 from orchestrator.evaluation.report import markdown, plot, plot_sweep, render
-from orchestrator.evaluation.statistics import differences, summarise
+from orchestrator.evaluation.statistics import SYSTEMS, differences, pairs_of, summarise
 
 EMOTIONS = ["anger", "happiness", "sadness"]
 
 
-def _result(speakers: int, corpus: str = "emodb") -> dict[str, Any]:
+def _result(speakers: int, corpus: str = "emodb", ablations: Sequence[str] = ()) -> dict[str, Any]:
     """An evaluation of made-up predictions, one speaker a fold, two seeds."""
+    systems = {"teacher": 0.9, "student-alone": 0.5, "distilled": 0.7}
+    systems |= {name: 0.3 + 0.6 * (place % 2) for place, name in enumerate(ablations)}
     rng = np.random.default_rng(0)
     rows, by_speaker, confusion = [], [], {}
-    for system, skill in (("teacher", 0.9), ("student-alone", 0.5), ("distilled", 0.7)):
+    for system, skill in systems.items():
         for seed in (0, 1):
             labels = np.tile(np.arange(3), 4 * speakers)
             guesses = rng.integers(0, 3, len(labels))
@@ -57,8 +62,9 @@ def _result(speakers: int, corpus: str = "emodb") -> dict[str, Any]:
         "rows": rows,
         "speakers": by_speaker,
         "confusion": {corpus: confusion},
-        "summary": summarise(rows, macs={(corpus, "distilled"): 12_300_000}),
-        "differences": differences(by_speaker),
+        "systems": list(systems),
+        "summary": summarise(rows, macs={(corpus, "distilled"): 12_300_000}, order=list(systems)),
+        "differences": differences(by_speaker, pairs=pairs_of(ablations)),
     }
 
 
@@ -99,6 +105,42 @@ def test_differences_show_signed_points_and_their_units() -> None:
     assert f"[{100 * first['low']:+.1f}, {100 * first['high']:+.1f}]" in text
     assert "n: speakers" in text
     assert "(!)" not in text
+
+
+def test_ablations_stand_in_tables_of_their_own_by_what_they_are_compared_with() -> None:
+    result = _result(6, ablations=["z-first", "a-second"])
+
+    written = markdown(result)
+
+    _, plain, alone, distilled = re.split(r"\*\*emodb: differences.*\*\*", written)
+    assert "| distilled - student-alone |" in plain
+    assert "z-first" not in plain
+    assert "each interval stands for itself" not in plain
+    assert "**emodb: differences of ablations to student-alone**" in written
+    assert "**emodb: differences of ablations to distilled**" in written
+    for part, other in ((alone, "student-alone"), (distilled, "distilled")):
+        assert part.index("| z-first |") < part.index("| a-second |")
+        assert "each interval stands for itself" in part
+        entry = next(
+            it
+            for it in result["differences"]
+            if (it["a"], it["b"], it["metric"]) == ("a-second", other, "macro_recall")
+        )
+        assert f"| a-second | macro_recall (UA) | {100 * entry['mean']:+.1f} |" in part
+    scores_table = written[: written.index("fold runs and networks")]
+    assert scores_table.index("| distilled |") < scores_table.index("| z-first |")
+    assert scores_table.index("| z-first |") < scores_table.index("| a-second |")
+    assert max(len(line) for line in _printed(render(result), 80).splitlines()) <= 80
+
+
+def test_ablations_without_a_distilled_student_are_compared_with_the_one_alone() -> None:
+    result = _result(6, ablations=["mine"])
+    entries = [it for it in result["differences"] if (it["a"], it["b"]) == ("mine", SYSTEMS[1])]
+
+    written = markdown(result | {"differences": entries})
+
+    assert "differences**" not in written
+    assert "differences of ablations to student-alone**" in written
 
 
 def test_an_interval_over_fewer_than_six_units_carries_a_warning() -> None:
@@ -288,6 +330,87 @@ def test_plots_are_written_for_every_corpus(tmp_path: Path) -> None:
     for file in files:
         assert file.read_bytes().startswith(b"\x89PNG")
         assert file.stat().st_size > 5000
+
+
+def test_ablations_are_drawn_too(tmp_path: Path) -> None:
+    files = plot(_result(3, ablations=["one"]), tmp_path)
+
+    assert [file.name for file in files] == [
+        "emodb-confusion.png",
+        "emodb-folds.png",
+        "emodb-ablations.png",
+    ]
+    for file in files:
+        assert file.stat().st_size > 5000
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the header of a PNG."""
+    header = file.read_bytes()[16:24]
+    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
+
+
+def test_sixteen_systems_are_drawn_in_rows_of_four(tmp_path: Path) -> None:
+    few = plot(_result(2, ablations=["one"]), tmp_path / "few")
+    many = plot(_result(2, ablations=[f"no-{place}" for place in range(13)]), tmp_path / "many")
+
+    # four panels in a row of about three inches each, then four such rows
+    assert _size(many[0])[0] == _size(few[0])[0]
+    assert _size(many[0])[1] > 3 * _size(few[0])[1]
+    for file in many:
+        assert max(_size(file)) < 2500
+
+
+def test_what_ablations_differ_is_told_against_the_distilled_student_in_order() -> None:
+    result = _result(6, ablations=["z-first", "a-second"])
+    found = compared(result, "emodb")
+    stored = {(it["a"], it["b"], it["metric"]): it for it in result["differences"]}
+
+    assert [one["system"] for one in found] == ["teacher", "student-alone", "z-first", "a-second"]
+    assert {(one["reference"], one["metric"]) for one in found} == {("distilled", "macro_recall")}
+    # the ablation minus the reference, as stored; what is stored the other way round is turned
+    own = stored["z-first", "distilled", "macro_recall"]
+    assert [found[2][name] for name in ("mean", "low", "high", "n", "unit")] == [
+        own[name] for name in ("mean", "low", "high", "n", "unit")
+    ]
+    turned = stored["distilled", "student-alone", "macro_recall"]
+    assert (found[1]["mean"], found[1]["low"], found[1]["high"]) == (
+        -turned["mean"],
+        -turned["high"],
+        -turned["low"],
+    )
+
+
+def test_without_a_distilled_student_the_one_alone_is_the_reference() -> None:
+    result = _result(6, ablations=["mine"])
+    left = [it for it in result["differences"] if "distilled" not in (it["a"], it["b"])]
+
+    (found,) = compared(result | {"differences": left}, "emodb")
+    assert (found["system"], found["reference"]) == ("mine", "student-alone")
+
+
+def test_of_dialogues_accuracy_is_compared() -> None:
+    result = _result(6, ablations=["mine"])
+    left = [it for it in result["differences"] if it["metric"] == "accuracy"]
+
+    assert {one["metric"] for one in compared(result | {"differences": left}, "emodb")} == {
+        "accuracy"
+    }
+
+
+def test_without_ablations_there_is_nothing_to_compare() -> None:
+    result = _result(6)
+    old = {name: value for name, value in result.items() if name != "systems"}
+
+    assert compared(result, "emodb") == compared(old, "emodb") == []
+    assert compared(_result(6, ablations=["mine"]) | {"differences": []}, "emodb") == []
+
+
+def test_one_speaker_is_drawn_without_an_interval(tmp_path: Path) -> None:
+    result = _result(1, ablations=["mine"])
+
+    assert compared(result, "emodb")[1]["low"] is None
+    assert len(plot(result, tmp_path)) == 3
 
 
 @pytest.mark.parametrize("width", [80, 200])

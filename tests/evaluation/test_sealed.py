@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.errors import ExperimentError
 from orchestrator.evaluation.sealed import Job, Scored, evaluation_jobs, unseal
 from orchestrator.experiment import Experiment
 from orchestrator.preparation import PlannedFold, plan_folds
+from orchestrator.training.student import student_inputs
 from orchestrator.training.task import Unlabelled
+from orchestrator.training.teacher import teacher_inputs
 from tests.training.tiny import PRETRAINED, Home, experiment, recipe_of, relabelled, speakers_of
 
 
@@ -91,6 +94,103 @@ def test_the_student_alone_has_no_teacher_and_the_same_utterances(home: Home) ->
     assert not alone.recipe.needs_teacher
     assert alone.recipe.training.epochs == 3 + 2
     assert dataclasses.replace(alone, recipe=task.recipe, encoder=task.encoder) == task
+
+
+HELD = {"kind": "leave-one-speaker-out", "validation_speakers": 2, "held_speakers": 1}
+ABLATIONS = {
+    "z-no-features": {"recipe.objectives.feature_map": 0.0},
+    "a-control": {"recipe.meta": {"kind": "none", "train_on_held": True}},
+}
+
+
+def test_ablations_come_last_in_the_files_order_with_their_own_recipes(home: Home) -> None:
+    jobs = jobs_of(home, protocol=HELD, evaluate={"seeds": [0, 1], "ablations": ABLATIONS})
+
+    assert [job.place for job in jobs[12:]] == [
+        (system, "synthetic", fold, seed)
+        for system in ("z-no-features", "a-control")
+        for fold in ("speaker=s1m", "speaker=s2w")
+        for seed in (0, 1)
+    ]
+    assert {job.role for job in jobs[12:]} == {"student"}
+    assert {job.task.recipe.objectives.feature_map for job in jobs[12:16]} == {0.0}
+    assert {job.task.recipe.objectives.feature_map for job in jobs[8:12]} == {1.0}
+    for job, distilled in zip(jobs[12:16], jobs[8:12], strict=True):
+        assert dataclasses.replace(job.task, recipe=distilled.task.recipe) == distilled.task
+        assert job.sealed == distilled.sealed
+
+
+def test_ablations_alone_are_an_evaluation_too(home: Home) -> None:
+    alone = {"systems": ["student-alone"], "seeds": [0], "ablations": ABLATIONS}
+    jobs = jobs_of(home, protocol=HELD, evaluate=alone)
+
+    assert list(dict.fromkeys(job.system for job in jobs)) == ["student-alone", *ABLATIONS]
+
+
+def test_the_control_trains_on_the_held_speakers_and_the_others_do_not(home: Home) -> None:
+    jobs = jobs_of(home, protocol=HELD, evaluate={"seeds": [0], "ablations": ABLATIONS})
+    table = home.prepared.corpus.table.set_index("id")
+    (control, base) = (
+        next(job.task for job in jobs if job.system == system)
+        for system in ("a-control", "distilled")
+    )
+    assert base.held is not None
+    assert control.held is None
+    assert list(control.train.ids) == sorted(base.train.ids + base.held.ids)
+    assert set(control.train.speakers) == set(base.train.speakers) | set(base.held.speakers)
+    rows = table.loc[list(control.train.ids)]
+    assert [base.emotions[label] for label in control.train.labels] == list(rows["emotion"])
+    assert list(control.train.contents) == list(rows["content"])
+    assert list(control.train.speakers) == list(rows["speaker"])
+    assert not set(control.train.speakers) & set(table.loc[list(jobs[0].sealed.ids), "speaker"])
+    for system in ("teacher", "student-alone", "distilled", "z-no-features"):
+        for job in jobs:
+            if job.system == system:
+                assert not set(job.task.train.speakers) & set(job.task.held.speakers)  # type: ignore[union-attr]
+
+
+def test_teacher_and_student_of_the_control_are_fitted_to_the_same_utterances(home: Home) -> None:
+    jobs = jobs_of(home, protocol=HELD, evaluate={"seeds": [0], "ablations": ABLATIONS})
+    control = next(job.task for job in jobs if job.system == "a-control")
+    base = next(job.task for job in jobs if job.system == "distilled")
+
+    fitted_to = [teacher_inputs(task, task.train)["train"]["n"] for task in (control, base)]
+    assert fitted_to == [len(control.train.ids), len(base.train.ids)]
+    assert fitted_to[0] > fitted_to[1]
+    for task, n in zip((control, base), fitted_to, strict=True):
+        assert student_inputs(task, "key")["train"]["n"] == n
+
+
+def test_the_student_alone_is_the_same_whatever_is_ablated(home: Home) -> None:
+    def alone(**evaluate: Any) -> list[Job]:
+        jobs = jobs_of(home, protocol=HELD, evaluate={"seeds": [0], **evaluate})
+        return [job for job in jobs if job.system == "student-alone"]
+
+    with_them, without = alone(ablations=ABLATIONS), alone()
+
+    assert with_them == without
+    assert [student_inputs(job.task, None) for job in with_them] == [
+        student_inputs(job.task, None) for job in without
+    ]
+
+
+def test_an_ablation_that_makes_no_recipe_is_named(home: Home) -> None:
+    changes = {"mine": {"recipe.trainnig.lr": 1.0}}
+    with pytest.raises(ExperimentError, match=r"evaluate\.ablations\.mine: .*trainnig"):
+        jobs_of(home, evaluate={"seeds": [0], "ablations": changes})
+
+
+def test_an_ablation_that_learns_from_votes_wants_a_corpus_that_has_them(home: Home) -> None:
+    """Else it would silently be the recipe itself."""
+    table = home.prepared.corpus.table.assign(votes="")
+    corpus = dataclasses.replace(home.prepared.corpus, table=table)
+    without = dataclasses.replace(home.prepared, corpus=corpus)
+    changes = {"mine": {"recipe.training.targets": "votes"}}
+    wanted = experiment(evaluate={"ablations": changes})
+
+    with pytest.raises(ExperimentError, match=r"ablations\.mine: recipe\.training\.targets is 'v"):
+        plan_folds(wanted, [without], protocol=wanted.protocol, seeds=[0])
+    assert plan_folds(wanted, [home.prepared], protocol=wanted.protocol, seeds=[0])
 
 
 def test_a_job_as_it_travels_has_no_label_of_what_it_is_scored_on(home: Home) -> None:

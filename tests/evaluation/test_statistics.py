@@ -13,7 +13,9 @@ from orchestrator.errors import UnderstudyError
 from orchestrator.evaluation.statistics import (
     differences,
     fold_summary,
+    in_order,
     paired_difference,
+    pairs_of,
     summarise,
     t_interval,
 )
@@ -189,3 +191,24 @@ def test_differences_refuse_a_speaker_without_one_of_the_seeds() -> None:
 
     with pytest.raises(UnderstudyError, match="speaker 03 has no score for seed 0"):
         differences(rows[1:])
+
+
+def test_each_ablation_is_compared_with_the_student_alone_and_the_distilled_one() -> None:
+    assert pairs_of(["b", "a"]) == (
+        ("distilled", "student-alone"),
+        ("distilled", "teacher"),
+        ("b", "student-alone"),
+        ("b", "distilled"),
+        ("a", "student-alone"),
+        ("a", "distilled"),
+    )
+    assert pairs_of([]) == (("distilled", "student-alone"), ("distilled", "teacher"))
+
+
+def test_systems_stand_in_the_files_order_and_strangers_last() -> None:
+    found = ["b", "distilled", "x", "a", "b", "teacher", "d"]
+
+    assert in_order(found) == ["teacher", "distilled", "a", "b", "d", "x"]
+    order = ["teacher", "student-alone", "distilled", "x", "b"]
+    assert in_order(found, order) == ["teacher", "distilled", "x", "b", "a", "d"]
+    assert in_order([]) == []

@@ -1,11 +1,13 @@
-"""Sections of the recipe whose defaults depend on what they train."""
+"""The recipe: defaults that depend on what is trained, and parts that do not go together."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.experiment.recipe import PretrainedTeacher, Training
+from orchestrator.experiment.recipe import PretrainedTeacher, Recipe, Training
 
 
 def test_a_head_over_a_frozen_encoder_has_defaults_of_its_own() -> None:
@@ -36,7 +38,245 @@ def test_setting_one_key_of_the_heads_training_keeps_the_others() -> None:
 
 
 def test_augmentation_of_a_frozen_encoder_is_refused() -> None:
-    with pytest.raises(ValidationError, match="augment has no effect on a frozen encoder"):
+    with pytest.raises(ValidationError, match="augment has no effect on a pretrained encoder"):
         PretrainedTeacher.model_validate(
             {"kind": "pretrained", "root": "/whisper", "training": {"augment": {"noise": 0.1}}}
         )
+
+
+# What does not go together
+
+VIT = {"kind": "vertical-vit"}
+INVERTED = {"kind": "inverted-transformer"}
+TAUGHT = {"cross_entropy": 1.0, "distillation": 0.5}
+BILEVEL = {"kind": "bilevel"}
+TEACHING = {"kind": "learning-to-teach"}
+HOTTER = {"kind": "curriculum"}
+
+
+def recipe(**sections: Any) -> Recipe:
+    return Recipe.model_validate({"student": VIT, "teacher": VIT, "objectives": TAUGHT, **sections})
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        (
+            {"objectives": {"cross_entropy": 0.0}},
+            "objectives: every weight is 0, so there is nothing to learn",
+        ),
+        (
+            {"objectives": {"cross_entropy": 0.0, "supervised_contrastive": 0.5}},
+            "objectives: supervised_contrastive alone never trains the student's head; "
+            "give cross_entropy or distillation a weight",
+        ),
+        (
+            {"objectives": {"cross_entropy": 0.0, "feature_map": 0.5}},
+            "objectives: feature_map alone never trains the student's head; "
+            "give cross_entropy or distillation a weight",
+        ),
+        (
+            {"teacher": None},
+            "objectives.distillation is 0.5 but there is no teacher; "
+            "add recipe.teacher or set the weight to 0",
+        ),
+        (
+            {"schedule": {"kind": "matching-first"}},
+            "schedule.kind is 'matching-first' but objectives.feature_map is 0; "
+            "give it a weight or use the joint schedule",
+        ),
+        (
+            {"student": INVERTED, "training": {"augment": {"crop_seconds": 3.5}}},
+            "training.augment.crop_seconds 3.5 is longer than student.window_seconds 3.0; "
+            "leave it out to crop to the window",
+        ),
+        *(
+            (
+                {
+                    "teacher": None,
+                    "objectives": {},
+                    "curriculum": {"kind": "data", "difficulty": difficulty},
+                },
+                f"curriculum.difficulty is {difficulty!r} but there is no teacher; add "
+                "recipe.teacher, or use own-loss, cross-validated-loss, agreement or random",
+            )
+            for difficulty in ("teacher-loss", "teacher-probability")
+        ),
+        (
+            {"curriculum": {"kind": "data", "difficulty": "random", "knowledge": "in-sample"}},
+            "curriculum.knowledge is 'in-sample' but difficulty is 'random', which asks no "
+            "teacher; leave knowledge out, or use teacher-loss",
+        ),
+        (
+            {"objectives": {"feature_map": 1.0}, "temperature": HOTTER},
+            "temperature.kind is 'curriculum' but objectives.distillation is 0, so there is no "
+            "temperature; give it a weight",
+        ),
+        (
+            {"objectives": {"feature_map": 1.0}, "meta": BILEVEL},
+            "meta.learn names temperatures but objectives.distillation is 0; give it a weight, or "
+            "learn weights only",
+        ),
+        (
+            {"temperature": HOTTER, "meta": BILEVEL},
+            "meta.learn names temperatures but temperature.kind is 'curriculum'; use kind: fixed, "
+            "whose value is where they start",
+        ),
+        *(
+            (
+                {"temperature": {"kind": "fixed", "value": value}, "meta": BILEVEL},
+                f"temperature.value {value} is not between meta.temperature_bounds [1.0, 10.0], so "
+                "learning cannot start there",
+            )
+            for value in (1.0, 10.0, 20.0)
+        ),
+        (
+            {
+                "teacher": None,
+                "objectives": {},
+                "meta": {**BILEVEL, "learn": ["weights"]},
+            },
+            "meta.learn names weights but cross_entropy is the only objective with one, and the "
+            "others are weighed against it; give another a weight",
+        ),
+        (
+            {"objectives": {"feature_map": 1.0}, "meta": TEACHING},
+            "meta.kind is 'learning-to-teach' but objectives.distillation is 0; give it a weight",
+        ),
+        (
+            {"knowledge": "cross-fitted", "meta": TEACHING},
+            "meta.kind is 'learning-to-teach' but knowledge is 'cross-fitted'; the teacher that is "
+            "updated is the fold's own, so use in-sample",
+        ),
+        (
+            {
+                "teacher": {
+                    "kind": "pretrained",
+                    "root": "/whisper",
+                    "mode": {"kind": "full", "gradient_checkpointing": True},
+                },
+                "meta": TEACHING,
+            },
+            "meta.kind is 'learning-to-teach' but teacher.mode.gradient_checkpointing is true, "
+            "which does not go with gradients through a step of the student; set it to false",
+        ),
+        *(
+            (
+                {"objectives": {"supervised_contrastive": 1.0}, "unlabelled": {"kind": kind}},
+                f"unlabelled.kind is {kind!r} but no objective does without labels; give "
+                "objectives.distillation or objectives.feature_map a weight",
+            )
+            for kind in ("first", "mixed")
+        ),
+        (
+            {"meta": {**BILEVEL, "temperature_bounds": [5.0, 2.0]}},
+            "temperature_bounds [5.0, 2.0]: the first must be the lower one",
+        ),
+        ({"student": {**INVERTED, "heads": 3}}, "heads 3 does not divide dim 128"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_value_and_mend(
+    sections: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        recipe(**sections)
+    (fault,) = caught.value.errors()
+
+    assert fault["msg"] == f"Value error, {told}"
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"student": INVERTED, "training": {"augment": {"crop_seconds": 3.0}}},
+        # needs no teacher, whatever the student learns from
+        {
+            "teacher": None,
+            "objectives": {},
+            "curriculum": {"kind": "data", "difficulty": "own-loss"},
+        },
+        # a teacher that teaches nothing may tell what is hard
+        {"objectives": {}, "curriculum": {"kind": "data"}},
+        {"temperature": HOTTER, "meta": {**BILEVEL, "learn": ["weights"]}},
+        {
+            "temperature": {"kind": "fixed", "value": 20.0},
+            "meta": {**BILEVEL, "learn": ["weights"]},
+        },
+        {"temperature": HOTTER, "meta": TEACHING},
+        {"teacher": {"kind": "pretrained", "root": "/whisper"}, "meta": TEACHING},
+        {
+            "teacher": {"kind": "pretrained", "root": "/whisper", "mode": {"kind": "top-n"}},
+            "meta": TEACHING,
+        },
+        {"objectives": {"feature_map": 1.0}, "unlabelled": {"kind": "mixed"}},
+        {
+            "teacher": None,
+            "objectives": {"supervised_contrastive": 1.0},
+            "meta": {**BILEVEL, "learn": ["weights"]},
+        },
+        # both kinds of what is learned, with no more than one objective beside cross-entropy
+        {"objectives": {"cross_entropy": 0.0, "distillation": 1.0}, "meta": BILEVEL},
+    ],
+)
+def test_what_goes_together(sections: dict[str, Any]) -> None:
+    assert recipe(**sections) == Recipe.model_validate(recipe(**sections).model_dump())
+
+
+# What follows from it
+
+
+def test_weights_are_learned_of_all_that_have_one_but_cross_entropy() -> None:
+    wanted = {"cross_entropy": 1.0, "supervised_contrastive": 0.1, "distillation": 0.5}
+
+    assert recipe(objectives=wanted).learned_weights == ("distillation", "supervised_contrastive")
+
+
+@pytest.mark.parametrize(
+    ("meta", "held"),
+    [
+        ({"kind": "none"}, False),
+        ({"kind": "none", "train_on_held": True}, True),
+        (BILEVEL, True),
+        (TEACHING, True),
+    ],
+)
+def test_held_speakers_are_needed_to_learn_from(meta: dict[str, Any], held: bool) -> None:
+    assert recipe(meta=meta).needs_held == held
+
+
+@pytest.mark.parametrize(
+    ("student", "crop", "expected"),
+    [
+        (VIT, None, None),
+        (VIT, 2.0, 2.0),
+        (INVERTED, None, 3.0),
+        ({**INVERTED, "window_seconds": 1.5}, None, 1.5),
+        (INVERTED, 2.0, 2.0),
+    ],
+)
+def test_an_inverted_transformer_hears_a_window_at_most(
+    student: dict[str, Any], crop: float | None, expected: float | None
+) -> None:
+    built = recipe(student=student, training={"augment": {"noise": 0.1, "crop_seconds": crop}})
+
+    assert built.student_augment.crop_seconds == expected
+    assert built.student_augment.noise == 0.1
+
+
+def test_the_baseline_has_as_many_epochs_and_nothing_else() -> None:
+    taught = recipe(
+        objectives={**TAUGHT, "feature_map": 1.0, "supervised_contrastive": 0.5},
+        schedule={"kind": "matching-first", "matching_epochs": 7},
+        unlabelled={"kind": "first", "epochs": 5},
+        curriculum={"kind": "data"},
+        meta=BILEVEL,
+        training={"epochs": 20, "batches": "class-balanced", "lr": 0.01},
+    )
+    alone = taught.alone()
+
+    assert alone == Recipe.model_validate(
+        {
+            "student": VIT,
+            "training": {"epochs": 32, "batches": "class-balanced", "lr": 0.01},
+        }
+    )

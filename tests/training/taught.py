@@ -30,7 +30,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     },
     "conv-transformer": {
         "kind": "conv-transformer",
-        "channels": [2, 3, 4],
+        "channels": [8, 8, 8],
         "dim": 8,
         "depth": 1,
         "heads": 2,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from orchestrator.experiment.recipe import Augment
 from orchestrator.training.data import FrameData, PooledData, scoring_batches

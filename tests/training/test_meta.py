@@ -14,11 +14,8 @@ from torch.func import functional_call
 from orchestrator.experiment.recipe import Bilevel, LearningToTeach
 from orchestrator.store import Store
 from orchestrator.training.data import Batch
-from orchestrator.training.files import HISTORY, read_json
-from orchestrator.training.fold_run import run_fold
 from orchestrator.training.meta import BilevelLearner, MetaLearner, TeacherLearner
 from orchestrator.training.optimiser import new_optimiser, optimiser_tensors
-from orchestrator.training.student_loss import weight_of
 from orchestrator.training.task import Silent
 from orchestrator.training.teacher import load_teacher, teacher_artifact
 from tests.training.taught import STUDENTS, Taught
@@ -28,8 +25,6 @@ from tests.training.tiny import (
     assert_same_tensors,
     experiment,
     fold_of,
-    prepared_again,
-    relabelled,
     tensors,
 )
 
@@ -209,18 +204,18 @@ def test_its_gradient_is_that_of_the_held_loss_after_a_step(
 ) -> None:
     """Every student can be differentiated twice, as numerical differentiation says."""
     taught = doubled(Taught.of(home.rich_task(student=STUDENTS[student]), fitted))
-    learner = bilevel(taught, inner_lr=0.5)
+    learner = bilevel(taught, inner_lr=0.1)
     learner.values.double()
     batch = taught.batch(0, 5, 9, 14)
-    held_loss = by_hand(taught, batch, rate=0.5)
+    held_loss = by_hand(taught, batch, rate=0.1)
     start = learner.values.raw.detach().clone()
     expected = []
-    for step in 1e-3 * torch.eye(len(start), dtype=torch.float64):
+    for step in 1e-4 * torch.eye(len(start), dtype=torch.float64):
         ahead, behind = (
             held_loss({name: float(v) for name, v in learner.values.from_raw(raw).items()})
             for raw in (start + step, start - step)
         )
-        expected.append((ahead - behind) / 2e-3)
+        expected.append((ahead - behind) / 2e-4)
     value = held_loss(learner.values.values())
     learner.before_update(taught.network, batch, update=0, epoch=1)
 
@@ -250,46 +245,41 @@ def test_finite_differences_point_nearly_the_same_way(
 # What is left alone
 
 
-@pytest.mark.parametrize("kind", ["bilevel", "finite-difference", "learning-to-teach"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("bilevel", {"gradient": "exact"}),
+        ("bilevel", {"gradient": "finite-difference"}),
+        ("learning-to-teach", {}),
+    ],
+)
 def test_the_student_its_optimiser_and_the_random_numbers_stay_as_they_were(
-    home: Home, fitted: Store, kind: str
+    home: Home, fitted: Store, kind: str, options: dict[str, Any]
 ) -> None:
     taught = Taught.of(home.rich_task(student__dropout=0.5), fitted)
-    options = {"gradient": kind} if kind == "finite-difference" else {}
-    learner = learner_of(
-        kind.replace(*options.values(), "bilevel") if options else kind,
-        taught,
-        fitted,
-        interval=1,
-        **options,
-    )
+    learner = learner_of(kind, taught, fitted, interval=1, **options)
     optimiser = new_optimiser(taught.network, taught.loss.helpers, taught.task.recipe.training)
     batch = taught.batch(0, 5, 9, 14)
     taught.network.train()
     terms = taught.loss.all(taught.network(*batch.inputs), batch)
     torch.stack([term.mean() for term in terms.values()]).sum().backward()
     optimiser.step()
-    parts = {
-        **dict(taught.network.named_parameters()),
-        **dict(taught.loss.helpers.named_parameters()),
-    }
-    gradients = {name: part.grad.clone() for name, part in parts.items() if part.grad is not None}
-    before = taught.state()
-    helpers = {name: value.clone() for name, value in taught.loss.helpers.state_dict().items()}
+    both = nn.ModuleList([taught.network, taught.loss.helpers])
+    gradients = {n: p.grad.clone() for n, p in both.named_parameters() if p.grad is not None}
+    tensors_before = {name: value.clone() for name, value in both.state_dict().items()}
     steps = {name: value.clone() for name, value in optimiser_tensors(optimiser).items()}
     random, was = torch.get_rng_state(), learned(learner)
     for update in range(2):
         learner.before_update(taught.network, batch, update=update, epoch=1)
 
     assert not same(was, learned(learner))
-    assert_same_tensors(taught.state(), before)
-    assert_same_tensors(taught.loss.helpers.state_dict(), helpers)
+    assert_same_tensors(both.state_dict(), tensors_before)
     assert_same_tensors(optimiser_tensors(optimiser), steps)
     assert torch.equal(torch.get_rng_state(), random)
     assert gradients
-    for name, gradient in gradients.items():
-        assert torch.equal(parts[name].grad, gradient), name  # type: ignore[arg-type]
-    assert all(part.grad is None for name, part in parts.items() if name not in gradients)
+    assert_same_tensors(
+        {n: p.grad for n, p in both.named_parameters() if p.grad is not None}, gradients
+    )
     assert taught.network.training
 
 
@@ -352,93 +342,3 @@ def test_the_teachers_gradient_lowers_the_held_loss(home: Home, fitted: Store) -
         seen.append(learner.logged()["meta/held_cross_entropy"])
 
     assert seen[-1] < seen[0] - 0.005
-
-
-# In a fold run
-
-
-class Rows:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.rows: list[Mapping[str, float]] = []
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        self.rows.append(values)
-
-
-BOTH = [{"kind": "bilevel", "interval": 2}, {"kind": "learning-to-teach", "interval": 2}]
-
-
-def test_learned_values_are_logged_each_epoch(home: Home, new_store: NewStore) -> None:
-    task, told = home.rich_task(meta=BOTH[0]), Rows()
-    artifact = run_fold(task, store=new_store(), reporter=told).artifact
-    wanted = {*TEMPERATURES, *WEIGHTS, "meta/held_cross_entropy"}
-
-    assert len(told.rows) == 3
-    for row in told.rows:
-        assert wanted <= row.keys()
-        assert 1.0 < row["temperature/student"] < 10.0
-        assert 0.05 < row[weight_of("distillation")] < 5.0
-    assert len({row["temperature/student"] for row in told.rows}) == 3
-    assert wanted <= read_json(artifact.path / HISTORY)[0].keys()
-
-
-@pytest.mark.parametrize("meta", BOTH)
-def test_a_fold_run_goes_on_from_a_checkpoint_bit_by_bit(
-    home: Home, new_store: NewStore, meta: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = dataclasses.replace(
-        home.rich_task(meta=meta, student__dropout=0.2), checkpoint_minutes=0.0
-    )
-    whole = tensors(run_fold(task, store=new_store(), reporter=Silent()).artifact)
-    store = new_store()
-
-    class Killed(Silent):
-        def metrics(self, values: Mapping[str, float], *, step: int) -> None:
-            if step == 3:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_fold(task, store=store, reporter=Killed())
-    told = Rows()
-    again = run_fold(task, store=store, reporter=told)
-
-    assert len(told.rows) == 1
-    assert_same_tensors(tensors(again.artifact), whole)
-
-
-@pytest.mark.parametrize("meta", [{"kind": "none"}, *BOTH])
-def test_held_labels_reach_the_student_through_meta_learning_alone(
-    home: Home, new_store: NewStore, meta: dict[str, Any]
-) -> None:
-    wanted = experiment({"recipe.meta": meta}, **RICH)
-    task = fold_of(wanted, home.crowded).task
-    assert task.held is not None
-    found = []
-    for corpus in (home.prepared.corpus, relabelled(home.prepared.corpus, set(task.held.speakers))):
-        store = new_store()
-        other = fold_of(wanted, prepared_again(corpus, wanted, store)).task
-        assert other.held is not None
-        assert (other.held.labels == task.held.labels) == (not found)
-        found.append(run_fold(other, store=store, reporter=Silent()).artifact)
-    one, two = found
-
-    assert (one.key == two.key) == (meta["kind"] == "none")
-    assert same(tensors(one), tensors(two)) == (meta["kind"] == "none")
-
-
-@pytest.mark.parametrize("meta", BOTH)
-def test_test_labels_reach_nobody(home: Home, new_store: NewStore, meta: dict[str, Any]) -> None:
-    wanted = experiment(
-        {"recipe.meta": meta, "recipe.curriculum": {"kind": "data", "difficulty": "teacher-loss"}},
-        **RICH,
-    )
-    found = []
-    for corpus in (home.prepared.corpus, relabelled(home.prepared.corpus, {"s1m"})):
-        store = new_store()
-        task = fold_of(wanted, prepared_again(corpus, wanted, store)).task
-        found.append(run_fold(task, store=store, reporter=Silent()).artifact)
-
-    assert found[0].key == found[1].key
-    assert_same_tensors(tensors(found[0]), tensors(found[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from orchestrator.experiment.recipe import Training
+from orchestrator.preparation import prepare
 from orchestrator.store import Artifact, Store
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, PooledData
@@ -23,7 +26,8 @@ from orchestrator.training.loop import Fitted, fit
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Extra, Speech, Stage
 from orchestrator.training.task import FoldTask, Silent
-from tests.training.tiny import Home, experiment, fold_of
+from tests.models.encoders import save_waveform_model
+from tests.training.tiny import TRAINING, Home, experiment, fold_of, recipe_of, tensors
 
 NewStore = Callable[[], Store]
 
@@ -31,7 +35,7 @@ ROWS = 10
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """As if the process had gone."""
 
 
@@ -44,7 +48,7 @@ class KillsAt:
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         if step == self.epoch:
-            raise Killed
+            raise KilledError
         self.rows[step] = dict(values)
 
 
@@ -117,7 +121,7 @@ class World:
         network, beside = Small(), nn.Linear(4, 2)
         if frozen:
             network.encoder.requires_grad_(False)
-            network.frozen_prefixes = lambda: ("encoder.",)
+            network.frozen_prefixes = lambda: ("encoder.",)  # type: ignore[assignment]
         pace, labels = Pace(), torch.tensor(LABELS)
 
         def matching(output: Any, batch: Batch) -> dict[str, Tensor]:
@@ -191,7 +195,7 @@ def test_a_fit_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     tmp_path: Path, options: dict[str, Any], kill_at: int
 ) -> None:
     undisturbed = World.new(**options).fit()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         World.new(**options).fit(in_folder(tmp_path), kill_at=kill_at)
     # what the process had drawn is gone
     torch.manual_seed(99)
@@ -207,7 +211,7 @@ def test_a_fit_that_was_killed_ends_bitwise_as_if_it_had_not_been(
 def test_so_does_one_that_is_killed_in_every_epoch(tmp_path: Path) -> None:
     undisturbed = World.new().fit()
     for epoch in (1, 2, 3, 4, 5):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             World.new().fit(in_folder(tmp_path), kill_at=epoch)
 
     assert_same(World.new().fit(in_folder(tmp_path)), undisturbed)
@@ -225,7 +229,7 @@ def test_one_that_was_killed_at_its_very_end_trains_no_more(tmp_path: Path) -> N
 def test_what_runs_beside_is_where_it_was(tmp_path: Path) -> None:
     undisturbed = World.new()
     undisturbed.fit()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         World.new().fit(in_folder(tmp_path), kill_at=4)
     world = World.new()
     world.fit(in_folder(tmp_path))
@@ -292,7 +296,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_fit_begins_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     undisturbed = World.new().fit()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         World.new().fit(in_folder(tmp_path), kill_at=4)
     file = tmp_path / "checkpoint.safetensors"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -349,7 +353,7 @@ def test_a_student_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     task = task_of(home, EVERYTHING | recipe)
     whole, broken = new_store(), new_store()
     undisturbed = run_fold(task, store=whole, reporter=Silent()).artifact
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_fold(task, store=broken, reporter=KillsAt(3))
     left = list((broken.folder / "checkpoints" / "student").glob("*/*"))
     told = KillsAt(0)
@@ -366,7 +370,7 @@ def test_a_checkpoint_that_outlived_its_student_goes_with_the_next_look(
     home: Home, store: Store
 ) -> None:
     task = task_of(home, {})
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_fold(task, store=store, reporter=KillsAt(2))
     (left,) = (store.folder / "checkpoints" / "student").glob("*/*")
     kept = left.read_bytes()
@@ -381,7 +385,7 @@ def test_a_checkpoint_that_outlived_its_student_goes_with_the_next_look(
 
 def test_another_recipe_goes_on_from_no_ones_checkpoint(home: Home, store: Store) -> None:
     told = KillsAt(0)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_fold(task_of(home, {}), store=store, reporter=KillsAt(3))
     other = task_of(home, {"recipe.training.lr": 1e-3})
     run_fold(other, store=store, reporter=told)
@@ -410,7 +414,7 @@ def test_a_teacher_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     task = task_of(home, {"recipe.teacher.dropout": 0.2, "recipe.training.average_decay": 0.9})
     whole, broken = new_store(), new_store()
     undisturbed = run_fold(task, store=whole, reporter=Silent(), role="teacher").artifact
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_fold(task, store=broken, reporter=KillsAt(3), role="teacher")
     told = KillsAt(0)
     again = run_fold(task, store=broken, reporter=told, role="teacher").artifact
@@ -418,3 +422,35 @@ def test_a_teacher_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     assert list(told.rows) == [3]
     assert_same_files(again, undisturbed)
     assert not list((broken.folder / "checkpoints" / "teacher").iterdir())
+
+
+@pytest.mark.parametrize("mode", [{"kind": "top-n", "layers": 1}, {"kind": "lora", "rank": 2}])
+def test_a_fine_tuned_teacher_that_was_killed_ends_bitwise_as_if_it_had_not_been(
+    new_store: NewStore, tmp_path: Path, mode: dict[str, Any]
+) -> None:
+    root = save_waveform_model(
+        tmp_path / "encoder", "wav2vec2", conv_kernel=(20, 8, 8), conv_stride=(10, 8, 8)
+    )
+    training = TRAINING | {"epochs": 2, "batch_size": 16, "batches": "class-balanced"}
+    section = {"kind": "pretrained", "root": str(root), "mode": mode | {"lr": 1e-3}}
+    wanted = experiment(recipe=recipe_of(section | {"training": training}))
+    whole, broken = new_store(), new_store()
+    (prepared,) = prepare(wanted, whole)
+    shutil.copytree(whole.folder, broken.folder, dirs_exist_ok=True)
+    task = dataclasses.replace(fold_of(wanted, prepared).task, checkpoint_minutes=0.0)
+    undisturbed = run_fold(task, store=whole, reporter=Silent(), role="teacher").artifact
+    with pytest.raises(KilledError):
+        run_fold(task, store=broken, reporter=KillsAt(2), role="teacher")
+    (left,) = (broken.folder / "checkpoints" / "teacher").glob("*/*")
+    # the published weights, many times the size of what is trained, are not in it
+    trained = tensors(undisturbed)
+    with safe_open(left, framework="pt") as file:
+        kept = {
+            key.removeprefix("network/") for key in list(file.keys()) if key.startswith("network/")
+        }
+    told = KillsAt(0)
+    again = run_fold(task, store=broken, reporter=told, role="teacher").artifact
+
+    assert {f"network.{name}" for name in kept} == set(trained)
+    assert list(told.rows) == [2]
+    assert_same_files(again, undisturbed)

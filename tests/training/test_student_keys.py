@@ -288,7 +288,7 @@ CONTRAST = [name for name in OPTIONS if name.startswith("supervised_contrastive.
         *(
             (
                 {"curriculum": {"kind": "data", "difficulty": difficulty}},
-                [*TEACHERS, "knowledge", "curriculum.knowledge"],
+                [*TEACHERS, "knowledge"],
             )
             for difficulty in ("own-loss", "cross-validated-loss", "random")
         ),

@@ -1,0 +1,139 @@
+"""Other recipes around an experiment's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.changes import ablation_recipes, changed_recipe
+from orchestrator.experiment.recipe import Bilevel, NoMeta
+
+VIT = {"kind": "vertical-vit"}
+ENCODER = {"kind": "pretrained", "root": "/models/whisper"}
+EXPERIMENT: dict[str, Any] = {
+    "name": "x",
+    "corpora": [{"kind": "synthetic"}],
+    "protocol": {"kind": "leave-one-speaker-out", "held_speakers": 1},
+    "recipe": {
+        "student": VIT,
+        "teacher": VIT,
+        "objectives": {"distillation": 1.0},
+        "meta": {"kind": "bilevel", "lr": 0.1, "interval": 7},
+    },
+}
+
+
+def made(ablations: dict[str, Any] | None = None, **recipe: Any) -> Experiment:
+    sections = {"recipe": EXPERIMENT["recipe"] | recipe, "evaluate": {"ablations": ablations or {}}}
+    return Experiment.model_validate(EXPERIMENT | sections)
+
+
+def refused(changes: dict[str, Any], **recipe: Any) -> str:
+    with pytest.raises(ExperimentError) as caught:
+        ablation_recipes(made({"mine": changes}, **recipe))
+    return str(caught.value)
+
+
+def test_each_ablation_changes_the_recipe_in_its_own_way_in_the_files_order() -> None:
+    experiment = made(
+        {
+            "no-meta": {"recipe.meta.kind": "none"},
+            "a-control": {"recipe.meta": {"kind": "none", "train_on_held": True}},
+            "twice+more": {"recipe.meta.interval": 2, "recipe.training.lr": 0.1},
+            "nothing": {},
+        }
+    )
+    found = ablation_recipes(experiment)
+    meta = experiment.recipe.meta
+
+    assert list(found) == ["no-meta", "a-control", "twice+more", "nothing"]
+    assert found["no-meta"].meta == NoMeta()
+    assert found["a-control"].meta == NoMeta(train_on_held=True)
+    assert found["twice+more"].meta == meta.model_copy(update={"interval": 2})
+    assert found["twice+more"].training.lr == 0.1
+    assert found["nothing"] == experiment.recipe
+    # the others' changes are not heard of, nor is the experiment changed
+    assert isinstance(meta, Bilevel)
+    assert (meta.lr, meta.interval) == (0.1, 7)
+    assert found["no-meta"].training == experiment.recipe.training
+
+
+def test_without_ablations_there_are_no_recipes() -> None:
+    assert ablation_recipes(made()) == {}
+
+
+@pytest.mark.parametrize("key", ["features.bins", "evaluate.seeds", "recipe", "recipes.meta.kind"])
+def test_an_ablation_of_something_else_than_the_recipe_is_refused(key: str) -> None:
+    said = refused({"recipe.training.lr": 0.1, key: 40})
+
+    assert f"evaluate.ablations.mine changes '{key}'" in said
+    assert "an ablation changes the recipe only, by keys such as recipe.meta.kind" in said
+
+
+def test_an_unknown_key_is_refused_and_named() -> None:
+    said = refused({"recipe.meta.intervall": 3})
+
+    assert said.startswith("evaluate.ablations.mine: ")
+    assert "recipe.meta" in said
+    assert "intervall" in said
+
+
+def test_an_impossible_recipe_is_refused_and_told_why() -> None:
+    said = refused({"recipe.objectives.distillation": 0.0})
+
+    assert said.startswith("evaluate.ablations.mine: ")
+    assert "objectives.distillation is 0" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("root", "/models/other"), ("layers", [1]), ("pooling", "statistics"), ("frames", False)],
+)
+def test_what_is_computed_before_all_fold_runs_is_refused(key: str, value: Any) -> None:
+    said = refused({f"recipe.teacher.{key}": value}, teacher=ENCODER)
+
+    assert said.startswith(f"evaluate.ablations.mine: recipe.teacher.{key} cannot be changed by an")
+    assert "computed once" in said
+
+
+def test_another_fit_of_the_same_encoders_head_is_an_ablation() -> None:
+    found = ablation_recipes(made({"mine": {"recipe.teacher.training.lr": 0.1}}, teacher=ENCODER))
+
+    assert found["mine"].teacher is not None
+    assert found["mine"].teacher.training is not None
+    assert found["mine"].teacher.training.lr == 0.1
+
+
+def test_an_encoder_that_nobody_computes_is_refused() -> None:
+    said = refused({"recipe.teacher": ENCODER})
+
+    assert "recipe.teacher.kind cannot be changed by an ablation to 'pretrained'" in said
+    assert "give the recipe itself a pretrained teacher" in said
+
+
+def test_a_vit_in_the_place_of_an_encoder_is_an_ablation() -> None:
+    found = ablation_recipes(made({"mine": {"recipe.teacher": VIT}}, teacher=ENCODER))
+
+    assert found["mine"].teacher is not None
+    assert found["mine"].teacher.kind == "vertical-vit"
+
+
+def test_an_ablation_that_several_workers_cannot_train_is_refused() -> None:
+    changes = {"hotter": {"recipe.temperature.kind": "curriculum"}}
+    sections = {
+        "recipe": EXPERIMENT["recipe"] | {"meta": {"kind": "none"}},
+        "evaluate": {"ablations": changes},
+        "resources": {"student_workers": 2},
+    }
+    with pytest.raises(ExperimentError, match=r"ablations\.hotter: .*one worker"):
+        ablation_recipes(Experiment.model_validate(EXPERIMENT | sections))
+
+
+def test_a_search_says_that_it_searched() -> None:
+    with pytest.raises(ExperimentError, match=r"recipe\.teacher\.root cannot be searched"):
+        changed_recipe(
+            made(teacher=ENCODER), {"recipe.teacher.root": "/models/other"}, doing="searched"
+        )
