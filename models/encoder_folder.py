@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class NotAnEncoderError(ValueError):
 def weights_hash(root: str | Path) -> str:
     """Hash (sha256, hex) what the numbers of an encoder depend on: weights, config, preprocessor.
 
+    A file is read once in a process, and again when its size or time of change is another.
+
     Args:
         root: the encoder's folder.
 
@@ -36,10 +39,17 @@ def weights_hash(root: str | Path) -> str:
     model_type(root)
     total = hashlib.sha256()
     for path in (root / "config.json", root / "preprocessor_config.json", *weight_files(root)):
+        seen = path.stat()
         total.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(_file_hash(path.absolute(), seen.st_size, seen.st_mtime_ns))
     return total.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, size: int, changed: int) -> bytes:
+    """The hash of a file's bytes; ``size`` and ``changed`` only tell a changed file from itself."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def sample_rate(root: str | Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,8 +44,12 @@ HalfFrames = NDArray[np.float16]
 _POOLED, _FACTS = "pooled.npy", "facts.json"
 
 
+@dataclass(frozen=True)
 class EncoderHandle(Handle):
     """Where an encoder's outputs for a corpus are."""
+
+    weights: str = field(kw_only=True)
+    """Hash of the encoder's weights and configuration, which ``identity`` holds too."""
 
 
 class EncoderOutputs:
@@ -146,8 +150,8 @@ class EncoderShard:
         """The shard's outputs, from the store or now.
 
         Raises:
-            PretrainedError: the folder is no encoder, has no such layer, or its outputs are not
-                finite.
+            PretrainedError: the folder is no encoder, has other weights here, has no such layer,
+                or its outputs are not finite.
             CorpusError: an audio file has gone.
             StoreError: the store cannot be written.
         """
@@ -158,7 +162,7 @@ class EncoderShard:
         return self.obtain().reused
 
     def _build(self, folder: Path) -> None:
-        encoder = load_teachers_encoder(self.teacher, device=self.device)
+        encoder = load_teachers_encoder(self.teacher, device=self.device, weights=self.weights)
         layers = list(mixed_layers(self.teacher, encoder.layers - 1))
         ids = list(self.part.table["id"])
         pooled, offsets = [], [0]
@@ -233,7 +237,9 @@ def encoder_handle(
     """
     shards = encoder_shards(corpus, teacher, store=store, device=device)
     return EncoderHandle(
-        keys=tuple(shard.key for shard in shards), identity=digest(shards[0].encoding)
+        keys=tuple(shard.key for shard in shards),
+        identity=digest(shards[0].encoding),
+        weights=shards[0].weights,
     )
 
 

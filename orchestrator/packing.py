@@ -48,9 +48,9 @@ class Handle:
             handles: one a corpus, all made in the same way.
             prefixes: what stands before the ids of each corpus.
         """
-        return cls(
+        return dataclasses.replace(
+            handles[0],
             keys=tuple(key for handle in handles for key in handle.keys),
-            identity=handles[0].identity,
             prefixes=tuple(
                 before
                 for handle, before in zip(handles, prefixes, strict=True)

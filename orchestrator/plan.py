@@ -208,13 +208,14 @@ def _search(
     protocol = search.protocol or experiment.protocol
     probe = probe_space(experiment)
     planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
-    tasks = [entry.task.with_recipe(experiment.recipe) for entry in planned]
+    # bare, as a sweep hands them to its trials: a recipe may join the held speakers to the others
+    tasks = [entry.task for entry in planned]
     ended = 0
     if study_path(experiment, store).is_file():
         study = open_study(experiment, store, prepared)
         found = summarise(study, metric=search.metric, planned=search.trials)
         ended = found.complete + found.failed
-    seconds = clock.of(tasks)
+    seconds = clock.of(task.with_recipe(experiment.recipe) for task in tasks)
     draws = len(probe.recipes) + probe.impossible
     return SearchPlan(
         space=search.space,

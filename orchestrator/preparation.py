@@ -10,12 +10,11 @@ from orchestrator.corpora import Corpus
 from orchestrator.corpus_inputs import Build, Inputs, device_of, stages
 from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabelled
 from orchestrator.encoder_outputs import EncoderHandle
-from orchestrator.errors import ExperimentError, ProtocolError
+from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.changes import ablation_recipes
 from orchestrator.experiment.protocol import Official, ProtocolSection
-from orchestrator.experiment.recipe import Recipe
 from orchestrator.features import PackHandle
+from orchestrator.listeners import refuse_unasked
 from orchestrator.protocols import Fold, make_folds, protocol_string
 from orchestrator.store import Store
 from orchestrator.training.task import FoldTask, Utterances
@@ -216,9 +215,9 @@ def plan_folds(
     Raises:
         ProtocolError: the protocol cannot make valid folds, or ``only`` names one that no corpus
             has.
+        ExperimentError: the recipe or an ablation asks for votes or agreement that a corpus lacks.
     """
     seeds = tuple(seeds)
-    _refuse_no_votes(experiment, prepared := tuple(prepared))
     planned: list[PlannedFold] = []
     known: dict[str, list[str]] = {}
     for entry in prepared:
@@ -235,6 +234,7 @@ def plan_folds(
         if not any(name in folds for folds in known.values()):
             told = "; ".join(f"{corpus}: {', '.join(folds)}" for corpus, folds in known.items())
             raise ProtocolError(f"evaluate.folds: there is no fold {name!r}; the folds of {told}")
+    refuse_unasked(experiment, ((entry.prepared.corpus, entry.task) for entry in planned))
     return planned
 
 
@@ -266,26 +266,3 @@ def _task(experiment: Experiment, entry: Prepared, fold: Fold, *, seed: int) -> 
         student_workers=resources.student_workers,
         checkpoint_minutes=resources.checkpoint_minutes,
     )
-
-
-def _refuse_no_votes(experiment: Experiment, prepared: Sequence[Prepared]) -> None:
-    """Raise where a recipe, or an ablation's, learns from votes and a corpus has none."""
-    wanted = _targets(experiment.recipe)
-    for name, recipe in ablation_recipes(experiment).items():
-        for key, targets in _targets(recipe).items():
-            wanted[f"evaluate.ablations.{name}: {key}"] = targets
-    for key, targets in wanted.items():
-        for corpus in (entry.corpus for entry in prepared):
-            if targets == "votes" and not (corpus.table["votes"] != "").any():
-                raise ExperimentError(
-                    f"{key} is 'votes', but corpus {corpus.name!r} has none; use targets: "
-                    "majority, or a corpus with annotators' votes"
-                )
-
-
-def _targets(recipe: Recipe) -> dict[str, str]:
-    """What student and teacher learn from, by key."""
-    found: dict[str, str] = {"recipe.training.targets": recipe.training.targets}
-    if recipe.teacher is not None and recipe.teacher.training is not None:
-        found["recipe.teacher.training.targets"] = recipe.teacher.training.targets
-    return found

@@ -45,7 +45,9 @@ STAGE_VERSIONS: dict[str, int] = {
 """Raised when the code of a stage gives other output for the same inputs."""
 
 _ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS = "artifacts", "building", "damaged", "locks"
-_RESERVED = frozenset({_ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS})
+CHECKPOINTS = "checkpoints"
+"""Folder of the states of fits under way, which nobody may name a result file after."""
+_RESERVED = frozenset({_ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS, CHECKPOINTS})
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -42,17 +43,31 @@ def trainable_blocks(teacher: PretrainedTeacher) -> int:
     return blocks
 
 
-def load_teachers_encoder(teacher: PretrainedTeacher, *, device: str) -> SpeechEncoder:
+def load_teachers_encoder(
+    teacher: PretrainedTeacher, *, device: str, weights: str | None = None
+) -> SpeechEncoder:
     """The encoder, frozen.
 
+    Args:
+        weights: the hash that :func:`teachers_weights` gave where the run was planned, since the
+            same name may mean other files on another machine; default: whatever is here.
+
     Raises:
-        PretrainedError: the root is no speech encoder.
+        PretrainedError: the root is no speech encoder, or has other weights than these.
     """
     from models import pretrained
 
     with _named(teacher.root):
         root = pretrained.resolve_root(teacher.root, teacher.revision)
-        return pretrained.load_encoder(root, device=device)
+        encoder = pretrained.load_encoder(root, device=device)
+    if weights is not None and (here := teachers_weights(teacher)) != weights:
+        msg = (
+            f"recipe.teacher.root {teacher.root!r}: on {platform.node()} its weights are "
+            f"{here[:12]}, but where the run was planned they are {weights[:12]}; for a model on "
+            "the hub give recipe.teacher.revision, or else a folder that every node sees"
+        )
+        raise PretrainedError(msg)
+    return encoder
 
 
 def encoder_sample_rate(root: str, revision: str | None = None) -> int:

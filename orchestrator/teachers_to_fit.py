@@ -110,7 +110,7 @@ def networks_of_trials(
     """What the trials of a sweep need, as far as random draws from its space tell.
 
     Args:
-        tasks: every fold run of one trial.
+        tasks: every fold run of one trial, whatever their recipes.
         recipes: of the draws.
         trials: how many there will be.
         store: where teachers are looked for, if all trials share them.
@@ -118,14 +118,12 @@ def networks_of_trials(
     recipes = tuple(recipes)
     asking = [recipe for recipe in recipes if asks_teacher(recipe)]
     crossing = [recipe for recipe in asking if _cross_fits(recipe)]
-    validating = any(_cross_validates(recipe) for recipe in recipes)
-    # dealt only where it is needed, since too few speakers for it are an error
-    parts = sum(1 for task in tasks for _ in inner_parts(task)) if crossing or validating else 0
-    students = parts * trials if validating else 0
+    validating = [recipe for recipe in recipes if _cross_validates(recipe)]
+    students = _most_parts(tasks, validating) * trials
     if len({_teacher_alone(tasks[0], recipe, store) for recipe in asking}) > 1:
         return Networks(
             teachers=len(tasks) * trials,
-            inner_teachers=parts * trials if crossing else 0,
+            inner_teachers=_most_parts(tasks, crossing) * trials,
             inner_students=students,
             present=None,
             varied=True,
@@ -133,11 +131,28 @@ def networks_of_trials(
     # the first of each kind stands for all: their teachers differ in what they are fitted to alone
     kinds: dict[tuple[bool, bool], Recipe] = {}
     for recipe in asking:
-        on_held = getattr(recipe.meta, "train_on_held", False)
-        kinds.setdefault((_cross_fits(recipe), on_held), recipe)
+        kinds.setdefault((_cross_fits(recipe), _on_held(recipe)), recipe)
     asked = [task.with_recipe(recipe) for recipe in kinds.values() for task in tasks]
     return replace(
         networks_of([(task, "student") for task in asked], store), inner_students=students
+    )
+
+
+def _on_held(recipe: Recipe) -> bool:
+    return getattr(recipe.meta, "train_on_held", False)
+
+
+def _most_parts(tasks: Sequence[FoldTask], recipes: Iterable[Recipe]) -> int:
+    """Inner folds of all ``tasks``, by that of ``recipes`` which makes the most; 0 by none."""
+    # they depend on who trains alone; and too few speakers for them are an error, so that they are
+    # not to be dealt for a recipe without
+    kinds = {_on_held(recipe): recipe for recipe in recipes}
+    return max(
+        (
+            sum(1 for task in tasks for _ in inner_parts(task.with_recipe(recipe)))
+            for recipe in kinds.values()
+        ),
+        default=0,
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 import models.pretrained
 from orchestrator.corpora import Corpus, load_corpus
 from orchestrator.encoder_outputs import (
+    EncoderHandle,
     EncoderOutputs,
     encode_corpus,
     encoder_handle,
@@ -182,6 +183,31 @@ def test_a_shard_may_be_made_anywhere(store: Store) -> None:
 
     assert [shard() for shard in shards] == [False] * len(shards)
     assert [shard() for shard in shards] == [True] * len(shards)
+
+
+@pytest.mark.usefixtures("loads")
+def test_a_shard_is_not_made_of_other_weights_than_its_key_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a node whose cache holds another revision of the model."""
+    (shard,) = encoder_shards(ramps(100), TEACHER, store=store)
+    monkeypatch.setattr(models.pretrained, "weights_hash", lambda root: "other")
+
+    with pytest.raises(PretrainedError, match=r"'anywhere': on .* are other, .* are hash; .*revis"):
+        shard()
+    assert not any((Path(store.uri) / "artifacts").rglob("*.npy"))
+
+    monkeypatch.setattr(models.pretrained, "weights_hash", lambda root: "hash")
+    assert shard() is False
+
+
+@pytest.mark.usefixtures("loads")
+def test_a_handle_of_several_corpora_keeps_the_encoders_hash(store: Store) -> None:
+    handles = [encoder_handle(ramps(n), TEACHER, store=store) for n in (100, 200)]
+    both = EncoderHandle.joined(handles, prefixes=["a/", "b/"])
+
+    assert (both.weights, both.identity) == ("hash", handles[0].identity)
+    assert list(both.shards()) == [(handles[0].keys[0], "a/"), (handles[1].keys[0], "b/")]
 
 
 @pytest.mark.usefixtures("loads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from orchestrator.preparation import plan_folds, prepare, read_corpora
 from orchestrator.store import Store
 from orchestrator.sweep import probing
 from orchestrator.sweep.study import open_study
+from orchestrator.teachers_to_fit import Networks, networks_of_trials
 from orchestrator.training.fold_run import run_fold
-from orchestrator.training.task import Silent
+from orchestrator.training.task import FoldTask, Silent
 from tests import small
 from tests.corpora.trees_iemocap import small_iemocap
 from tests.corpora.trees_meld import small_meld
@@ -130,6 +132,26 @@ def test_teachers_are_those_that_the_jobs_then_ask_for(tmp_path: Path) -> None:
     assert (expected.teachers, expected.inner_teachers) == (6, 12)
     assert len(small.artifacts(tmp_path / "store", "teacher")) == 18
     assert plan(experiment).evaluation.networks.present == 18
+
+
+def test_a_trials_recipe_may_hold_speakers_that_the_files_recipe_trains_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joins = "recipe.meta={kind: none, train_on_held: true}"
+    experiment = small.load(tmp_path, joins, "protocol.held_speakers=1", "corpora.0.sessions=4")
+    counted: list[FoldTask] = []
+
+    def count(tasks: Sequence[FoldTask], *args: Any, **options: Any) -> Networks:
+        counted.extend(tasks)
+        return networks_of_trials(tasks, *args, **options)
+
+    monkeypatch.setattr("orchestrator.plan.networks_of_trials", count)
+    found = plan(experiment)
+
+    assert len(counted) == 4
+    assert all(task.held is not None for task in counted)
+    assert found.search is not None
+    assert found.search.networks.teachers > 0
 
 
 def test_two_corpora_have_their_own_folds(two: Experiment) -> None:

@@ -466,7 +466,18 @@ def test_an_absent_result_file_is_a_store_error(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "artifacts/x", "locks/x", "./x"]
+    "name",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "artifacts/x",
+        "locks/x",
+        "checkpoints/x",
+        "./x",
+    ],
 )
 def test_names_that_leave_the_results_are_refused(store: Store, name: str) -> None:
     for use in (store.read_bytes, store.exists, store.list):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.recipe import Recipe
 from orchestrator.preparation import plan_folds, read_corpora
 from orchestrator.store import Store
 from orchestrator.teachers_to_fit import (
@@ -25,10 +26,14 @@ ALONE = ("recipe.objectives.distillation=0",)
 CROSSED = CURRICULUM % ("teacher-loss", "cross-fitted")
 
 
-def tasks_of(experiment: Experiment) -> list[FoldTask]:
+def bare_tasks(experiment: Experiment) -> list[FoldTask]:
     prepared = read_corpora(experiment, Store(experiment.store))
     planned = plan_folds(experiment, prepared, protocol=experiment.protocol, seeds=[0])
-    return [entry.task.with_recipe(experiment.recipe) for entry in planned]
+    return [entry.task for entry in planned]
+
+
+def tasks_of(experiment: Experiment) -> list[FoldTask]:
+    return [task.with_recipe(experiment.recipe) for task in bare_tasks(experiment)]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_trials_share_the_teachers_of_each_kind(tmp_path: Path) -> None:
         recipe.model_copy(update={"knowledge": "cross-fitted"}),
         recipe.alone(),
     ]
-    tasks = tasks_of(experiment)
+    tasks = bare_tasks(experiment)
 
     plain = networks_of_trials(tasks, recipes[:1], trials=9, store=store(tmp_path))
     every = networks_of_trials(tasks, recipes, trials=9, store=store(tmp_path))
@@ -92,6 +97,29 @@ def test_trials_share_the_teachers_of_each_kind(tmp_path: Path) -> None:
     # 3 of 4 training speakers, each in an inner fold of its own
     assert every == Networks(4 + 4, 4 * 3, 0, present=0)
     assert none == Networks(0, 0, 0, present=0)
+
+
+def test_trials_may_hold_speakers_that_the_recipe_of_the_file_trains_on(tmp_path: Path) -> None:
+    folds = ("protocol.held_speakers=1", "corpora.0.sessions=4")
+    held = ("recipe.meta={kind: none, train_on_held: true}", "recipe.teacher.training={epochs: 2}")
+    experiment = small.load(tmp_path, *folds, *held, "recipe.knowledge=cross-fitted")
+    recipe = experiment.recipe
+    without = recipe.model_copy(update={"meta": type(recipe.meta)()})
+    tasks = bare_tasks(experiment)
+
+    def trials(*recipes: Recipe) -> Networks:
+        return networks_of_trials(tasks, recipes, trials=9, store=store(tmp_path))
+
+    # all 4 training speakers are dealt into 3 to 5 inner folds, 3 without the held one
+    joined, apart = trials(recipe), trials(without)
+    assert (joined.teachers, apart.teachers) == (4, 4)
+    assert apart.inner_teachers == 4 * 3
+    assert joined.inner_teachers > apart.inner_teachers
+    assert trials(recipe, without).teachers == 8
+    # and where each trial has a teacher of its own, the most that there may be
+    assert recipe.teacher is not None
+    other = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"dim": 4})})
+    assert trials(without, other).inner_teachers == joined.inner_teachers * 9
 
 
 def store(folder: Path) -> Store:

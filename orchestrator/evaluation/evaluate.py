@@ -17,7 +17,11 @@ from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_r
 from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.evaluation.metrics import METRICS, scores
 from orchestrator.evaluation.provenance import sources_digest
-from orchestrator.evaluation.result import multiply_accumulates_of, result_of
+from orchestrator.evaluation.result import (
+    ablation_changes,
+    multiply_accumulates_of,
+    result_of,
+)
 from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
@@ -231,9 +235,13 @@ def _start_runs(
         params={"recipe": plain["recipe"], "features": plain["features"]},
         tags=tags,
     )
+    changes = ablation_changes(experiment)
     for system in sorted(jobs_of):
         tree.journal(system).start(
-            name=system, parent=tree.key(), params={}, tags=tags | {"understudy.kind": "system"}
+            name=system,
+            parent=tree.key(),
+            params=changes.get(system),
+            tags=tags | {"understudy.kind": "system"},
         )
     return top
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,7 @@ def result_of(
         "selected": None if experiment.selected is None else experiment.selected.model_dump(),
         "code": code,
         "recipe": recipe_and_features(experiment)["recipe"],
+        "ablations": ablation_changes(experiment),
         "seeds": list(experiment.evaluate.seeds),
         "rows": rows,
         "speakers": speakers,
@@ -130,6 +131,17 @@ def result_of(
             if prepared[name].protocol(experiment.protocol).text_disjoint
         },
     }
+
+
+def ablation_changes(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """What each ablation changes, by dotted key, wherever the teacher's folder is."""
+    told: dict[str, dict[str, Any]] = experiment.evaluate.model_dump(mode="json")["ablations"]
+    for changes in told.values():
+        # no ablation has an encoder of its own, so its place may only be said again
+        changes.pop("recipe.teacher.root", None)
+        if isinstance(teacher := changes.get("recipe.teacher"), Mapping):
+            changes["recipe.teacher"] = {k: v for k, v in teacher.items() if k != "root"}
+    return told
 
 
 def _told(problem: Problem, corpus: Corpus) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.experiment.recipe import PretrainedTeacher, Recipe
-
-ENCODED_ONCE = ("root", "revision", "mode", "layers", "pooling", "frames")
-"""Options of a pretrained teacher that decide what is computed before any fold run."""
+from orchestrator.experiment.teachers import TopLayers
 
 
 def changed_recipe(experiment: Experiment, changes: Mapping[str, object], *, doing: str) -> Recipe:
@@ -33,13 +32,26 @@ def changed_recipe(experiment: Experiment, changes: Mapping[str, object], *, doi
             "computed once, before any fold run; give the recipe itself a pretrained teacher"
         )
     if isinstance(before, PretrainedTeacher) and isinstance(after, PretrainedTeacher):
-        for name in ENCODED_ONCE:
-            if getattr(before, name) != getattr(after, name):
+        once = _computed_once(before)
+        for name, value in _computed_once(after).items():
+            if once[name] != value:
                 raise ExperimentError(
                     f"recipe.teacher.{name} cannot be {doing}: the encoder's outputs are computed "
                     "once, before any fold run; change it in the recipe itself"
                 )
     return recipe
+
+
+def _computed_once(teacher: PretrainedTeacher) -> dict[str, Any]:
+    """Options of a pretrained teacher that decide what is computed before any fold run, by key."""
+    found = {
+        name: getattr(teacher, name) for name in ("root", "revision", "layers", "pooling", "frames")
+    }
+    # how fast and with how much memory the encoder is trained, or by additions of what rank, is
+    # the fold run's affair
+    found["mode.kind"] = teacher.mode.kind
+    found["mode.layers"] = teacher.mode.layers if isinstance(teacher.mode, TopLayers) else None
+    return found
 
 
 def ablation_recipes(experiment: Experiment) -> dict[str, Recipe]:

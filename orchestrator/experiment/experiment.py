@@ -102,7 +102,7 @@ class Resources(Section):
     student_workers: Annotated[int, Field(ge=1)] = 1
     checkpoint_minutes: Annotated[float, Field(ge=0.0)] = 5.0
     """Least time between two checkpoints of a fit under way, in minutes; 0: after every epoch.
-    Changes no number."""
+    Changes no number. A fit on several workers leaves none yet."""
 
 
 class Tracking(Section):

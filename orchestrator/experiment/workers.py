@@ -19,12 +19,18 @@ def refuse_workers(recipe: Recipe, *, student: int, teacher: int, gpus: float) -
     Raises:
         ValueError: names the key and the mend.
     """
+    shared = [("recipe.training", recipe.training, student, "student")]
+    if recipe.teacher is not None:
+        own = recipe.teacher.training
+        key = "recipe.training" if own is None else "recipe.teacher.training"
+        shared.append((key, own or recipe.training, teacher, "teacher"))
+    for key, settings, workers, network in shared:
+        if settings.batch_size < workers:
+            raise ValueError(
+                f"{key}.batch_size {settings.batch_size} is less than the {workers} workers that "
+                f"share each batch of a {network}; raise it, or lower resources.{network}_workers"
+            )
     workers = max(student, teacher)
-    if recipe.training.batch_size < workers:
-        raise ValueError(
-            f"recipe.training.batch_size {recipe.training.batch_size} is less than the "
-            f"{workers} workers that share each batch; raise it or ask for fewer workers"
-        )
     if workers > 1 and gpus:
         raise ValueError(
             f"resources: {workers} workers with GPUs are not supported yet, since nobody has "

@@ -33,8 +33,10 @@ def inner_folds(
     speakers = sorted({rows.speaker[name] for name in wanted})
     if len(speakers) < 2:
         msg = (
-            f"cross-fitted knowledge needs two training speakers, but there is only {speakers}; "
-            "use knowledge: in-sample or validate on fewer speakers"
+            f"inner speaker folds need two training speakers, but there is only {speakers}; "
+            "recipe.knowledge: cross-fitted, recipe.curriculum.knowledge: cross-fitted (its "
+            "default) and recipe.curriculum.difficulty: cross-validated-loss ask for them: use "
+            "in-sample knowledge, another difficulty, or validate on fewer speakers"
         )
         raise ProtocolError(msg)
     count = min(folds, len(speakers))

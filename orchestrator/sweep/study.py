@@ -14,8 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.errors import ExperimentError, StoreError
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.recipe import PretrainedTeacher
 from orchestrator.preparation import Prepared, fingerprints_of, own_protocols
 from orchestrator.store import Store
+from orchestrator.teacher_encoder import teachers_weights
 from orchestrator.training.state import derived_seed
 
 OVERRIDES = "overrides"
@@ -102,10 +104,20 @@ def belongs_to(experiment: Experiment, prepared: tuple[Prepared, ...]) -> dict[s
 
 
 def recipe_and_features(experiment: Experiment) -> dict[str, Any]:
-    """The recipe as the file has it, wherever the teacher's folder is, and the features."""
+    """The recipe as the file has it, and the features.
+
+    Of a pretrained teacher's encoder it has the hash of its ``weights`` in the place of ``root``
+    and ``revision``: what it is, wherever it lies.
+
+    Raises:
+        PretrainedError: the teacher's root is no speech encoder.
+    """
     plain = experiment.model_dump(mode="json")
-    if plain["recipe"]["teacher"] is not None:
-        plain["recipe"]["teacher"].pop("root", None)
+    teacher = experiment.recipe.teacher
+    if isinstance(teacher, PretrainedTeacher):
+        told = plain["recipe"]["teacher"]
+        del told["root"], told["revision"]
+        told["weights"] = teachers_weights(teacher)
     return {"recipe": plain["recipe"], "features": plain["features"]}
 
 

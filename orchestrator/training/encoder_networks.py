@@ -32,7 +32,8 @@ class EncoderSource:
 
     Raises:
         TrainingError: the task has no handle of what the teacher reads.
-        PretrainedError: the encoder cannot be loaded, or has no such layers.
+        PretrainedError: the encoder cannot be loaded, has no such layers, or has other weights
+            than the one that its last layers are given the outputs of.
     """
 
     def __init__(self, task: FoldTask, store: Store) -> None:
@@ -43,7 +44,9 @@ class EncoderSource:
         self.task = task
         self.encoder: SpeechEncoder | None = None
         if not isinstance(section.mode, Frozen):
-            self.encoder = load_teachers_encoder(section, device=task.device)
+            # where all of it runs here, what was fitted goes by the weights that are here
+            weights = None if task.encoder is None else task.encoder.weights
+            self.encoder = load_teachers_encoder(section, device=task.device, weights=weights)
         self.outputs: EncoderOutputs | None = None
         self.waveforms: PackedWaveforms | None = None
         if section.hears_waveforms:

@@ -175,6 +175,10 @@ def test_ablations_are_systems_of_their_own_and_nothing_else_is_done_again(
 
     # an ablation that changes nothing is the distilled student itself
     assert (outcome.computed, outcome.reused) == (3, 12)
+    assert result["ablations"] == {"softer": {"recipe.temperature.value": 8.0}, "as-it-is": {}}
+    changed = {run.info.run_name: run.data.params for run in small.runs(tmp_path)}
+    assert changed["softer"] == {"recipe.temperature.value": "8.0"}
+    assert changed["as-it-is"] == changed["distilled"] == {}
     systems = [*SYSTEMS, "softer", "as-it-is"]
     assert result["systems"] == [entry["system"] for entry in result["summary"]] == systems
     assert {row["system"] for row in result["rows"]} == set(systems)

@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from orchestrator.errors import ExperimentError
@@ -191,6 +192,36 @@ def test_an_ablation_that_learns_from_votes_wants_a_corpus_that_has_them(home: H
     with pytest.raises(ExperimentError, match=r"ablations\.mine: recipe\.training\.targets is 'v"):
         plan_folds(wanted, [without], protocol=wanted.protocol, seeds=[0])
     assert plan_folds(wanted, [home.prepared], protocol=wanted.protocol, seeds=[0])
+
+
+AGREEMENT = {"recipe.curriculum": {"kind": "data", "difficulty": "agreement"}}
+
+
+@pytest.mark.parametrize("ablation", [False, True])
+def test_agreement_that_some_utterances_lack_is_refused_before_any_work(
+    home: Home, ablation: bool
+) -> None:
+    table = home.prepared.corpus.table.assign(agreement=0.5)
+    trains = min(home.task("speaker=s1m").train.speakers)
+    mine = {"evaluate": {"ablations": {"mine": AGREEMENT}}}
+    wanted = experiment(**mine) if ablation else experiment(AGREEMENT)
+
+    def plan(agreement: pd.Series) -> list[PlannedFold]:
+        corpus = dataclasses.replace(home.prepared.corpus, table=table.assign(agreement=agreement))
+        of_it = dataclasses.replace(home.prepared, corpus=corpus)
+        return plan_folds(
+            wanted, [of_it], protocol=wanted.protocol, seeds=[0], only=["speaker=s1m"]
+        )
+
+    with pytest.raises(ExperimentError) as caught:
+        plan(table["agreement"].where(~table["speaker"].isin(["s1m", trains])))
+    said = str(caught.value)
+    assert said.startswith("evaluate.ablations.mine: " if ablation else "recipe.curriculum")
+    # five of eight speakers train, and what is only tested is not asked for
+    assert "'agreement', but 4 of the 20 training utterances of corpus 'synthetic' have" in said
+    with pytest.raises(ExperimentError, match="20 of the 20"):
+        plan(table["agreement"].where(table["agreement"] > 1))
+    assert plan(table["agreement"].where(table["speaker"] != "s1m"))
 
 
 def test_a_job_as_it_travels_has_no_label_of_what_it_is_scored_on(home: Home) -> None:

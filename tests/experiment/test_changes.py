@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import ablation_recipes, changed_recipe
-from orchestrator.experiment.recipe import Bilevel, NoMeta
+from orchestrator.experiment.recipe import Bilevel, NoMeta, PretrainedTeacher
 
 VIT = {"kind": "vertical-vit"}
 ENCODER = {"kind": "pretrained", "root": "/models/whisper"}
@@ -97,6 +97,40 @@ def test_what_is_computed_before_all_fold_runs_is_refused(key: str, value: Any) 
 
     assert said.startswith(f"evaluate.ablations.mine: recipe.teacher.{key} cannot be changed by an")
     assert "computed once" in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "value"),
+    [
+        ({"kind": "top-n"}, "mode.layers", 3),
+        ({"kind": "top-n"}, "mode.kind", "full"),
+        ({"kind": "frozen"}, "mode.kind", "lora"),
+    ],
+)
+def test_what_of_the_encoder_is_trained_is_refused(mode: Any, key: str, value: Any) -> None:
+    said = refused({f"recipe.teacher.{key}": value}, teacher=ENCODER | {"mode": mode})
+
+    assert said.startswith(f"evaluate.ablations.mine: recipe.teacher.{key} cannot be changed by an")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("top-n", "lr", 0.5),
+        ("top-n", "gradient_checkpointing", True),
+        ("full", "lr", 0.5),
+        ("lora", "rank", 2),
+        ("lora", "alpha", 2.0),
+        ("lora", "dropout", 0.5),
+    ],
+)
+def test_how_the_encoder_is_trained_is_an_ablation(kind: str, key: str, value: Any) -> None:
+    teacher = ENCODER | {"mode": {"kind": kind}}
+    recipe = {"teacher": teacher, "meta": {"kind": "none"}}
+    found = ablation_recipes(made({"mine": {f"recipe.teacher.mode.{key}": value}}, **recipe))
+
+    assert isinstance(found["mine"].teacher, PretrainedTeacher)
+    assert getattr(found["mine"].teacher.mode, key) == value
 
 
 def test_another_fit_of_the_same_encoders_head_is_an_ablation() -> None:

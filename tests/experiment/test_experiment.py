@@ -215,6 +215,53 @@ def test_a_plain_recipe_may_have_several_workers() -> None:
     assert both.resources.student_workers == 2
 
 
+@pytest.mark.parametrize(
+    ("recipe", "resources", "said"),
+    [
+        (
+            {"student": VIT, "training": {"batch_size": 2}},
+            {"student_workers": 3},
+            "recipe.training.batch_size 2 is less than the 3 workers that share each batch of a "
+            "student; raise it, or lower resources.student_workers",
+        ),
+        # a teacher without a training of its own takes over the recipe's
+        (
+            TAUGHT | {"training": {"batch_size": 2}},
+            {"teacher_workers": 3},
+            "recipe.training.batch_size 2 is less than the 3 workers that share each batch of a "
+            "teacher; raise it, or lower resources.teacher_workers",
+        ),
+        (
+            TAUGHT | {"teacher": VIT | {"training": {"batch_size": 2}}},
+            {"teacher_workers": 3, "student_workers": 3},
+            "recipe.teacher.training.batch_size 2 is less than the 3 workers",
+        ),
+    ],
+)
+def test_a_batch_smaller_than_the_workers_of_its_own_fit_is_refused(
+    recipe: dict[str, Any], resources: dict[str, int], said: str
+) -> None:
+    assert said in refused(EMODB, recipe=recipe, resources=resources)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "resources"),
+    [
+        (
+            TAUGHT | {"training": {"batch_size": 2}, "teacher": VIT | {"training": {}}},
+            {"teacher_workers": 3, "student_workers": 2},
+        ),
+        (TAUGHT | {"teacher": VIT | {"training": {"batch_size": 2}}}, {"student_workers": 3}),
+        # nobody is taught
+        ({"student": VIT, "training": {"batch_size": 2}}, {"teacher_workers": 3}),
+    ],
+)
+def test_the_batch_of_another_fit_is_no_affair_of_workers(
+    recipe: dict[str, Any], resources: dict[str, int]
+) -> None:
+    made(EMODB, recipe=recipe, resources=resources)
+
+
 def test_less_unlabelled_speech_than_workers_is_refused() -> None:
     recipe = TAUGHT | {"unlabelled": {"kind": "mixed", "batch_size": 1}}
     said = refused(EMODB, MORE, recipe=recipe, resources={"student_workers": 2})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,34 @@ def test_hash_follows_weights_and_preprocessing(tmp_path: Path) -> None:
     weights.write_bytes(data)
 
     assert before != weights_hash(root)
+
+
+def test_a_file_is_read_for_its_hash_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = save_waveform_model(tmp_path / "a", "hubert")
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(file: Any, kind: str) -> Any:
+        read.append(Path(file.name).name)
+        return digest(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    files = ["config.json", "preprocessor_config.json", "model.safetensors"]
+    before = weights_hash(root)
+    assert read == files
+
+    # also by another way to the same folder
+    monkeypatch.chdir(tmp_path)
+    assert weights_hash("a") == weights_hash(root) == before
+    assert read == files
+
+    weights = root / "model.safetensors"
+    times = weights.stat()
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    assert weights_hash(root) == before
+    assert read == [*files, "model.safetensors"]
 
 
 @pytest.mark.parametrize("whisper", [False, True])

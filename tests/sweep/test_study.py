@@ -9,12 +9,14 @@ from pathlib import Path
 import optuna
 import pytest
 
+import models.pretrained
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import Prepared, read_corpora
 from orchestrator.store import Store
 from orchestrator.sweep.study import (
+    BELONGS_TO,
     OVERRIDES,
     belongs_to,
     best_trial,
@@ -24,6 +26,7 @@ from orchestrator.sweep.study import (
     study_path,
     summarise,
 )
+from orchestrator.sweep.sweep import best_of
 from tests import small
 
 LR = {"lr": optuna.distributions.FloatDistribution(0.0, 1.0)}
@@ -111,14 +114,58 @@ def test_another_corpus_under_the_same_name_is_refused(
         open_study(other, store, read_corpora(other, store))
 
 
-def test_where_the_encoder_lies_is_no_part_of_what_a_study_belongs_to(
-    experiment: Experiment, prepared: tuple[Prepared, ...]
-) -> None:
-    def at(root: str) -> object:
-        teacher = {"recipe.teacher": {"kind": "pretrained", "root": root}}
-        return belongs_to(override_recipe(experiment, teacher), prepared)
+@pytest.fixture
+def encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every root is an encoder, whose weights are named by its last part."""
+    monkeypatch.setattr(models.pretrained, "resolve_root", lambda root, revision: Path(root))
+    monkeypatch.setattr(models.pretrained, "weights_hash", lambda root: root.name)
 
-    assert at("/here") == at("/there")
+
+def taught_by(experiment: Experiment, root: str, **options: object) -> Experiment:
+    teacher = {"kind": "pretrained", "root": root, **options}
+    return override_recipe(experiment, {"recipe.teacher": teacher})
+
+
+@pytest.mark.usefixtures("encoders")
+def test_a_study_belongs_to_the_encoders_weights_wherever_they_lie(
+    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
+) -> None:
+    ours = taught_by(experiment, "/here/whisper")
+    told = belongs_to(ours, prepared)["recipe"]["teacher"]
+    open_study(ours, store, prepared)
+
+    assert told["weights"] == "whisper"
+    assert not told.keys() & {"root", "revision"}
+    for same in ({"root": "/there/whisper"}, {"root": "hub/whisper", "revision": "abc"}):
+        open_study(taught_by(experiment, **same), store, prepared)
+    with pytest.raises(ExperimentError, match="begun with another recipe"):
+        open_study(taught_by(experiment, "/here/wavlm"), store, prepared)
+
+
+@pytest.mark.usefixtures("encoders")
+def test_a_study_that_did_not_say_which_encoder_taught_counts_as_anothers(
+    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
+) -> None:
+    ours = taught_by(experiment, "/here/whisper")
+    study = open_study(ours, store, prepared)
+    told = study.user_attrs[BELONGS_TO]
+    del told["recipe"]["teacher"]["weights"]
+    study.set_user_attr(BELONGS_TO, told)
+
+    with pytest.raises(ExperimentError, match="begun with another recipe"):
+        open_study(ours, store, prepared)
+
+
+@pytest.mark.usefixtures("encoders")
+def test_the_best_of_another_encoders_sweep_is_refused(
+    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
+) -> None:
+    add(open_study(taught_by(experiment, "/here/whisper"), store, prepared), 0.5)
+
+    found = best_of(taught_by(experiment, "/there/whisper"), name="small")
+    assert found.recipe.training.lr == 0.5
+    with pytest.raises(ExperimentError, match="searched around another recipe"):
+        best_of(taught_by(experiment, "/here/wavlm"), name="small")
 
 
 def test_a_sweep_that_is_not_there_is_told_with_those_that_are(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from orchestrator.errors import PretrainedError, TrainingError
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.changes import ablation_recipes
 from orchestrator.preparation import prepare, read_corpora
 from orchestrator.store import Artifact, Store
 from orchestrator.training.encoder_data import WaveformData
@@ -188,6 +189,27 @@ def test_the_key_holds_what_changes_numbers_and_nothing_else(
     assert keys_of(store, roots["hubert"], own, pooling="attentive") != key
 
 
+@pytest.mark.parametrize(
+    ("mode", "change"), [("top-n", {"lr": 0.01}), ("full", {"lr": 0.01}), ("lora", {"rank": 1})]
+)
+def test_an_ablation_trains_the_encoder_otherwise_on_the_same_inputs(
+    roots: dict[str, Path], store: Store, mode: str, change: dict[str, Any]
+) -> None:
+    changes = {f"recipe.teacher.mode.{name}": value for name, value in change.items()}
+    wanted = wanting(roots["hubert"], MODES[mode])
+    evaluate = wanted.evaluate.model_copy(update={"ablations": {"mine": changes}})
+    wanted = wanted.model_copy(update={"evaluate": evaluate})
+    (prepared,) = prepare(wanted, store)
+    own = fold_of(wanted, prepared).task
+    other = own.with_recipe(ablation_recipes(wanted)["mine"])
+
+    (one, artifact), (two, another) = fitted(own, store), fitted(other, store)
+
+    assert artifact.key != another.key
+    assert (own.encoder, own.waveforms) == (other.encoder, other.waveforms)
+    assert not np.allclose(one.logits(own.train), two.logits(own.train), atol=1e-5)
+
+
 def test_the_key_of_a_frozen_teacher_says_nothing_of_fine_tuning(
     roots: dict[str, Path], store: Store
 ) -> None:
@@ -245,6 +267,18 @@ def test_a_task_without_what_the_teacher_hears_is_refused(
 
     with pytest.raises(TrainingError, match=said):
         teacher_artifact(task, store, train=task.train, reporter=Silent())
+
+
+def test_the_last_layers_are_not_those_of_another_encoder_than_the_frozen_ones(
+    roots: dict[str, Path], store: Store, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(roots["hubert"], tmp_path / "encoder"))
+    task = task_of(store, root, MODES["top-n"])
+    EncoderSource(task, store)
+    save_waveform_model(root, "hubert", **STRIDES, layer_norm_eps=1e-3)
+
+    with pytest.raises(PretrainedError, match=r"recipe\.teacher\.root .*where the run was planned"):
+        EncoderSource(task, store)
 
 
 def test_a_conformer_is_refused_with_its_root(tmp_path: Path, store: Store) -> None:

@@ -26,7 +26,7 @@ from orchestrator.training.loop import Fitted, fit
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Extra, Speech, Stage
 from orchestrator.training.task import FoldTask, Silent
-from tests.models.encoders import save_waveform_model
+from tests.models.encoders import save_waveform_model, save_whisper
 from tests.training.tiny import TRAINING, Home, experiment, fold_of, recipe_of, tensors
 
 NewStore = Callable[[], Store]
@@ -424,13 +424,18 @@ def test_a_teacher_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     assert not list((broken.folder / "checkpoints" / "teacher").iterdir())
 
 
-@pytest.mark.parametrize("mode", [{"kind": "top-n", "layers": 1}, {"kind": "lora", "rank": 2}])
-def test_a_fine_tuned_teacher_that_was_killed_ends_bitwise_as_if_it_had_not_been(
-    new_store: NewStore, tmp_path: Path, mode: dict[str, Any]
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "whisper"])
+@pytest.mark.parametrize(
+    "mode", [{"kind": "top-n", "layers": 1}, {"kind": "lora", "rank": 2}, {"kind": "full"}]
+)
+def test_a_fine_tuned_teacher_that_was_killed_ends_bitwise_the_same(
+    new_store: NewStore, tmp_path: Path, kind: str, mode: dict[str, Any]
 ) -> None:
-    root = save_waveform_model(
-        tmp_path / "encoder", "wav2vec2", conv_kernel=(20, 8, 8), conv_stride=(10, 8, 8)
-    )
+    root = tmp_path / "encoder"
+    if kind == "whisper":
+        save_whisper(root)
+    else:
+        save_waveform_model(root, kind, conv_kernel=(20, 8, 8), conv_stride=(10, 8, 8))
     training = TRAINING | {"epochs": 2, "batch_size": 16, "batches": "class-balanced"}
     section = {"kind": "pretrained", "root": str(root), "mode": mode | {"lr": 1e-3}}
     wanted = experiment(recipe=recipe_of(section | {"training": training}))
