@@ -89,10 +89,10 @@ def pacing(trial: optuna.Trial, kinds: list[str]) -> dict[str, Any]:
         overrides |= _even(trial, f"{key}.power", 1.5, 5.0)
     if kind == "exponential":
         name = f"{key}.increase"
-        overrides[name] = trial.suggest_float("recipe.curriculum.pacing.factor", 1.2, 3.0)
+        overrides[name] = trial.suggest_float("pacing_factor", 1.2, 3.0)
     if kind == "baby-steps":
         name = f"{key}.increase"
-        overrides[name] = trial.suggest_float("recipe.curriculum.pacing.added", 0.05, 0.4)
+        overrides[name] = trial.suggest_float("pacing_added", 0.05, 0.4)
     return overrides
 
 

@@ -16,7 +16,15 @@ from rich.table import Table
 import orchestrator
 from orchestrator.cli.corpora import corpora_app
 from orchestrator.cli.display import say_warning, show_pending, show_sweep
-from orchestrator.cli.shared import File, Json, Overrides, Variant, console_for, print_json
+from orchestrator.cli.shared import (
+    File,
+    Json,
+    Overrides,
+    Variant,
+    console_for,
+    print_json,
+    said_again,
+)
 from orchestrator.errors import InputError, UnderstudyError
 
 app = typer.Typer(
@@ -107,7 +115,8 @@ def sweep(
         )
         show_pending(console, outcome.pending)
         if outcome.finished and summary.complete:
-            console.print(f"Next: understudy evaluate {file} --best-of {experiment.name}")
+            again = said_again(file, overrides, variant)
+            console.print(f"Next: understudy evaluate {again} --best-of {experiment.name}")
     if not outcome.finished:
         console.print("The sweep is not finished; the same command goes on from here.")
         raise typer.Exit(1)
@@ -150,7 +159,9 @@ def evaluate(
     )
     console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
     show_pending(console, outcome.pending)
-    console.print(f"Dashboard: understudy dashboard {file}")
+    places = [text for text in overrides or () if text.startswith("tracking.uri=")]
+    where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)
+    console.print(f"Dashboard: understudy dashboard {where}")
 
 
 @app.command()

@@ -190,7 +190,7 @@ def _fold_run(resources: ResourcesPlan) -> str:
 
 
 def _time(seconds: float, resources: ResourcesPlan, *, most: int) -> str:
-    text = f"students alone: about {duration(seconds)} one after another"
+    text = f"students alone: at least about {duration(seconds)} one after another"
     at_once = min(resources.at_once or 1, most)
     return text if at_once <= 1 else f"{text}, {duration(seconds / at_once)} with {at_once} at once"
 

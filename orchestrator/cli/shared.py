@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,16 @@ Overrides = Annotated[
 ]
 Variant = Annotated[str | None, typer.Option(help="A named set of overrides in the file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def said_again(file: Path, overrides: Sequence[str] | None, variant: str | None) -> str:
+    """The arguments of another command on the same experiment, as a shell takes them.
+
+    >>> said_again(Path("a b.yaml"), ["search.seeds=[0, 1]"], "paper")
+    "'a b.yaml' 'search.seeds=[0, 1]' --variant paper"
+    """
+    words = [str(file), *(overrides or ()), *(("--variant", variant) if variant else ())]
+    return shlex.join(words)
 
 
 def console_for(*, as_json: bool) -> Console:

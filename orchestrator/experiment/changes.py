@@ -54,6 +54,29 @@ def _computed_once(teacher: PretrainedTeacher) -> dict[str, Any]:
     return found
 
 
+def flat(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes by dotted key, where the section ``recipe`` may have been written as sections.
+
+    >>> flat({"recipe": {"meta": {"kind": "none"}}, "recipe.meta.lr": 0.1})
+    {'recipe.meta.kind': 'none', 'recipe.meta.lr': 0.1}
+    """
+    found: dict[str, Any] = {}
+
+    def walk(key: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                walk(f"{key}.{name}", inner)
+        else:
+            found[key] = value
+
+    for key, value in changes.items():
+        if key == "recipe":
+            walk(key, value)
+        else:
+            found[key] = value
+    return found
+
+
 def ablation_recipes(experiment: Experiment) -> dict[str, Recipe]:
     """The recipe of each of ``evaluate.ablations``, by name, in the file's order.
 
@@ -64,6 +87,12 @@ def ablation_recipes(experiment: Experiment) -> dict[str, Recipe]:
     found = {}
     for name, changes in experiment.evaluate.ablations.items():
         key = f"evaluate.ablations.{name}"
+        if not changes:
+            raise ExperimentError(
+                f"{key} changes nothing; name changes below it, such as recipe.meta.kind: none, or "
+                "take it out"
+            )
+        changes = flat(changes)
         for changed in changes:
             if not changed.startswith("recipe."):
                 raise ExperimentError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.experiment.numbers import Portion
 from orchestrator.experiment.section import Section
@@ -104,6 +104,14 @@ class DataCurriculum(Section):
     balanced: bool = True
     """Take the easiest of every emotion in proportion, so that the easy ones are not all of one."""
     pacing: Pacing = LinearPacing(kind="linear")
+
+    @field_validator("pacing", mode="before")
+    @classmethod
+    def _linear(cls, pacing: Any) -> Any:
+        """Parameters alone are of the default pacing."""
+        if isinstance(pacing, dict) and "kind" not in pacing:
+            return {"kind": "linear", **pacing}
+        return pacing
 
     @model_validator(mode="after")
     def _asks_the_teacher(self) -> DataCurriculum:

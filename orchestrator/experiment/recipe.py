@@ -111,6 +111,11 @@ class Recipe(Section):
             raise ValueError(
                 "feature_map.match is 'tokens' but teacher.frames is false; set it to true"
             )
+        if wants.supervised_contrastive and self.training.batch_size < 2:
+            raise ValueError(
+                f"objectives.supervised_contrastive is {wants.supervised_contrastive} but "
+                "training.batch_size is 1, so no batch has two utterances to compare; raise it"
+            )
         if isinstance(self.student, InvertedTransformer):
             crop, window = self.training.augment.crop_seconds, self.student.window_seconds
             if crop is not None and crop > window:

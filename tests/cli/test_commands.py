@@ -17,6 +17,7 @@ import typer.main
 
 import orchestrator
 from orchestrator import cli
+from orchestrator.cli.shared import said_again
 from orchestrator.cluster import Submission
 from orchestrator.sweep.study import SweepSummary
 from orchestrator.sweep.sweep import SweepOutcome
@@ -471,3 +472,10 @@ def test_a_warning_of_ours_is_said_without_its_place_in_the_code(
 
     assert said.code == 2
     assert said.err.startswith("warning: protocol random-folds is speaker-dependent: ")
+
+
+def test_a_hint_repeats_what_was_typed_as_a_shell_takes_it() -> None:
+    said = said_again(Path("a b.yaml"), ["name=x", "search.seeds=[0, 1]"], "paper")
+
+    assert said == "'a b.yaml' name=x 'search.seeds=[0, 1]' --variant paper"
+    assert said_again(Path("demo.yaml"), None, None) == "demo.yaml"

@@ -44,7 +44,9 @@ def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said
         assert text in said.out
     assert re.search(r"recipe\.training\.lr: 0\.0002 to 0\.003, logarithmic\n", said.out)
     assert re.search(r"temperature\.value: .* \(conditional: in \d\d % of draws\)\n", said.out)
-    assert re.search(r"students alone: about .* one after another, .* with 2 at once", said.out)
+    assert re.search(
+        r"students alone: at least about .* one after another, .* with 2 at once", said.out
+    )
 
 
 def test_a_plan_for_a_machine(tmp_path: Path, understudy: Callable[..., Said]) -> None:

@@ -43,29 +43,43 @@ def test_each_ablation_changes_the_recipe_in_its_own_way_in_the_files_order() ->
             "no-meta": {"recipe.meta.kind": "none"},
             "a-control": {"recipe.meta": {"kind": "none", "train_on_held": True}},
             "twice+more": {"recipe.meta.interval": 2, "recipe.training.lr": 0.1},
-            "nothing": {},
         }
     )
     found = ablation_recipes(experiment)
     meta = experiment.recipe.meta
 
-    assert list(found) == ["no-meta", "a-control", "twice+more", "nothing"]
+    assert list(found) == ["no-meta", "a-control", "twice+more"]
     assert found["no-meta"].meta == NoMeta()
     assert found["a-control"].meta == NoMeta(train_on_held=True)
     assert found["twice+more"].meta == meta.model_copy(update={"interval": 2})
     assert found["twice+more"].training.lr == 0.1
-    assert found["nothing"] == experiment.recipe
     # the others' changes are not heard of, nor is the experiment changed
     assert isinstance(meta, Bilevel)
     assert (meta.lr, meta.interval) == (0.1, 7)
     assert found["no-meta"].training == experiment.recipe.training
 
 
+def test_an_ablation_may_be_written_as_sections() -> None:
+    nested = {"recipe": {"meta": {"interval": 2}, "training": {"lr": 0.1}}}
+    dotted = {"recipe.meta.interval": 2, "recipe.training.lr": 0.1}
+    found = ablation_recipes(made({"nested": nested, "dotted": dotted}))
+
+    assert found["nested"] == found["dotted"]
+
+
+def test_a_misspelt_key_of_an_ablation_written_as_sections_is_named() -> None:
+    assert "recipe.meta.kynd" in refused({"recipe": {"meta": {"kynd": "none"}}})
+
+
+def test_an_ablation_that_changes_nothing_is_refused() -> None:
+    assert "evaluate.ablations.mine changes nothing" in refused({})
+
+
 def test_without_ablations_there_are_no_recipes() -> None:
     assert ablation_recipes(made()) == {}
 
 
-@pytest.mark.parametrize("key", ["features.bins", "evaluate.seeds", "recipe", "recipes.meta.kind"])
+@pytest.mark.parametrize("key", ["features.bins", "evaluate.seeds", "recipes.meta.kind"])
 def test_an_ablation_of_something_else_than_the_recipe_is_refused(key: str) -> None:
     said = refused({"recipe.training.lr": 0.1, key: 40})
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from orchestrator.experiment.curriculum import DataCurriculum, LinearPacing
 from orchestrator.experiment.recipe import PretrainedTeacher, Recipe, Training
 
 
@@ -106,6 +107,11 @@ def recipe(**sections: Any) -> Recipe:
             {"curriculum": {"kind": "data", "difficulty": "random", "knowledge": "in-sample"}},
             "curriculum.knowledge is 'in-sample' but difficulty is 'random', which asks no "
             "teacher; leave knowledge out, or use teacher-loss",
+        ),
+        (
+            {"objectives": {"supervised_contrastive": 0.3}, "training": {"batch_size": 1}},
+            "objectives.supervised_contrastive is 0.3 but training.batch_size is 1, so no batch "
+            "has two utterances to compare; raise it",
         ),
         (
             {"objectives": {"feature_map": 1.0}, "temperature": HOTTER},
@@ -280,3 +286,9 @@ def test_the_baseline_has_as_many_epochs_and_nothing_else() -> None:
             "training": {"epochs": 32, "batches": "class-balanced", "lr": 0.01},
         }
     )
+
+
+def test_parameters_of_a_pacing_without_a_kind_are_of_the_linear_one() -> None:
+    section = DataCurriculum.model_validate({"kind": "data", "pacing": {"start": 0.2}})
+
+    assert section.pacing == LinearPacing(kind="linear", start=0.2)
