@@ -29,6 +29,7 @@ from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Speech, Stage
 from orchestrator.training.state import rng_states, set_rng_states
 from orchestrator.training.task import Reporter
+from orchestrator.training.weights import kept_state, update_average
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +251,7 @@ class _Fit:
             nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         self.optimiser.step()
         if self.average is not None:
-            _update_average(
+            update_average(
                 self.average,
                 self.network,
                 self.settings.average_decay,
@@ -376,17 +377,6 @@ def _companions(stages: Sequence[Stage]) -> list[Companion]:
     return [companion for stage in stages for companion in stage.companions]
 
 
-def kept_state(network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a network worth keeping, on the CPU: all but those it says are frozen."""
-    asked = getattr(network, "frozen_prefixes", tuple)
-    frozen: tuple[str, ...] = asked()
-    return {
-        name: value.detach().cpu().clone()
-        for name, value in network.state_dict().items()
-        if not name.startswith(frozen)
-    }
-
-
 def _validation(logits: Tensor, labels: Tensor) -> dict[str, float]:
     loss = nn.functional.cross_entropy(logits, labels)
     found = scores(labels.numpy(), logits.argmax(1).numpy(), classes=logits.shape[1])
@@ -395,13 +385,3 @@ def _validation(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "validation/macro_recall": found.macro_recall,
         "validation/accuracy": found.accuracy,
     }
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, network: nn.Module, decay: float, *, updates: int) -> None:
-    # a young average forgets its random start faster
-    decay = min(decay, (1 + updates) / (10 + updates))
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1.0 - decay)
-    for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(buffer)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Training
 from orchestrator.training.data import Batch, PooledData
-from orchestrator.training.loop import Fitted, fit, kept_state, learning_rate, predict_logits
+from orchestrator.training.loop import Fitted, fit, learning_rate, predict_logits
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Extra, Losses, Speech, Stage
+from orchestrator.training.weights import kept_state
 
 
 class Told:
