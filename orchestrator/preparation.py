@@ -12,6 +12,7 @@ from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabe
 from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.changes import ablation_recipes
 from orchestrator.experiment.protocol import Official, ProtocolSection
 from orchestrator.features import PackHandle
 from orchestrator.listeners import refuse_unasked
@@ -213,8 +214,8 @@ def plan_folds(
         only: names of the folds to keep, each of one corpus or several; default: all.
 
     Raises:
-        ProtocolError: the protocol cannot make valid folds, or ``only`` names one that no corpus
-            has.
+        ProtocolError: the protocol cannot make valid folds, ``only`` names one that no corpus has,
+            or a fold keeps no utterance apart for a recipe that needs some.
         ExperimentError: the recipe or an ablation asks for votes or agreement that a corpus lacks.
     """
     seeds = tuple(seeds)
@@ -235,7 +236,21 @@ def plan_folds(
             told = "; ".join(f"{corpus}: {', '.join(folds)}" for corpus, folds in known.items())
             raise ProtocolError(f"evaluate.folds: there is no fold {name!r}; the folds of {told}")
     refuse_unasked(experiment, ((entry.prepared.corpus, entry.task) for entry in planned))
+    recipes = (experiment.recipe, *ablation_recipes(experiment).values())
+    if any(recipe.needs_held for recipe in recipes):
+        _refuse_none_held(planned)
     return planned
+
+
+def _refuse_none_held(planned: Iterable[PlannedFold]) -> None:
+    """Raise where a share was to be kept apart and came to nothing."""
+    for entry in planned:
+        if not entry.fold.held:
+            raise ProtocolError(
+                f"{entry.task.corpus}, fold {entry.fold.name}: no training utterance is kept apart "
+                "for recipe.meta; raise held_share (or held_speakers) of its protocol, or set "
+                "recipe.meta: {kind: none}"
+            )
 
 
 def _task(experiment: Experiment, entry: Prepared, fold: Fold, *, seed: int) -> FoldTask:

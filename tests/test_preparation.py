@@ -16,6 +16,7 @@ import models.pretrained
 from orchestrator.corpus_inputs import Build, device_of
 from orchestrator.encoder_outputs import EncoderOutputs
 from orchestrator.errors import CorpusError, ProtocolError
+from orchestrator.experiment import Experiment
 from orchestrator.features import PackedFrames, pack_handle
 from orchestrator.preparation import (
     Prepared,
@@ -391,3 +392,22 @@ def test_a_row_that_is_added_leaves_the_keys_that_it_does_not_touch(tmp_path: Pa
         # the fold that tests the row trains as it did; in another it is trained or validated on
         assert (keys[0] == keys[1]) is same
         assert ("s1m-900" in new.fold.test) is same
+
+
+def test_a_share_kept_apart_that_comes_to_nothing_is_refused(tmp_path: Path) -> None:
+    wanted = Experiment.model_validate(
+        {
+            "name": "x",
+            "corpora": [{"kind": "synthetic", "sessions": 2, "utterances_per_emotion": 1}],
+            "protocol": {"kind": "random-folds", "folds": 2, "held_share": 0.001},
+            "recipe": {
+                "teacher": {"kind": "vertical-vit"},
+                "student": {"kind": "vertical-vit"},
+                "objectives": {"distillation": 1.0},
+                "meta": {"kind": "bilevel"},
+            },
+        }
+    )
+    prepared = read_corpora(wanted, Store(tmp_path))
+    with pytest.raises(ProtocolError, match="no training utterance is kept apart for recipe.meta"):
+        plan_folds(wanted, prepared, protocol=wanted.protocol, seeds=[0])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.macs import count_parameters
+from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import (
     Bilevel,
     CurriculumTemperature,
@@ -89,10 +90,18 @@ def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
     if recipe.objectives.supervised_contrastive:
         inputs["supervised_contrastive"] = plain(recipe.supervised_contrastive)
     if recipe.meta.kind != "none":
-        assert task.held is not None, "the protocol holds speakers apart"
+        if task.held is None:
+            raise TrainingError(
+                f"recipe.meta.kind is {recipe.meta.kind!r} but the protocol of {task.corpus} keeps "
+                "no training speakers apart; set its held_speakers or held_share"
+            )
         inputs["meta"] = plain(recipe.meta) | {"held": task.held.key()}
     if recipe.unlabelled.kind != "none":
-        assert task.unlabelled is not None, "the experiment has unlabelled speech"
+        if task.unlabelled is None:
+            raise TrainingError(
+                f"recipe.unlabelled.kind is {recipe.unlabelled.kind!r} but the experiment has no "
+                "unlabelled speech; add a corpus with role: unlabelled"
+            )
         inputs["unlabelled"] = plain(recipe.unlabelled) | {
             "speech": task.unlabelled.utterances.key()
         }
