@@ -165,7 +165,7 @@ def test_ablations_are_systems_of_their_own_and_nothing_else_is_done_again(
     experiment = small.load(
         tmp_path,
         "evaluate.ablations.softer={recipe.temperature.value: 8.0}",
-        "evaluate.ablations.as-it-is={}",
+        "evaluate.ablations.as-it-is={recipe.temperature.kind: fixed}",
         database=tracking_database,
     )
     shutil.copytree(first[0] / "store" / "artifacts", tmp_path / "store" / "artifacts")
@@ -175,10 +175,14 @@ def test_ablations_are_systems_of_their_own_and_nothing_else_is_done_again(
 
     # an ablation that changes nothing is the distilled student itself
     assert (outcome.computed, outcome.reused) == (3, 12)
-    assert result["ablations"] == {"softer": {"recipe.temperature.value": 8.0}, "as-it-is": {}}
+    assert result["ablations"] == {
+        "softer": {"recipe.temperature.value": 8.0},
+        "as-it-is": {"recipe.temperature.kind": "fixed"},
+    }
     changed = {run.info.run_name: run.data.params for run in small.runs(tmp_path)}
     assert changed["softer"] == {"recipe.temperature.value": "8.0"}
-    assert changed["as-it-is"] == changed["distilled"] == {}
+    assert changed["as-it-is"] == {"recipe.temperature.kind": "fixed"}
+    assert changed["distilled"] == {}
     systems = [*SYSTEMS, "softer", "as-it-is"]
     assert result["systems"] == [entry["system"] for entry in result["summary"]] == systems
     assert {row["system"] for row in result["rows"]} == set(systems)

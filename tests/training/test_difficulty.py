@@ -291,8 +291,12 @@ def test_random_depends_on_seed_fold_and_utterance_but_not_on_its_row(home: Home
 
 
 def agreeing(home: Home, *shares: float) -> FoldTask:
-    task = home.task(**by("agreement"))
-    return dataclasses.replace(task, train=dataclasses.replace(task.train, agreement=shares))
+    # a fold of a corpus that has none is not planned with this recipe
+    task = home.task(**by("random"))
+    asked = DataCurriculum(kind="data", difficulty="agreement")
+    recipe = task.recipe.model_copy(update={"curriculum": asked})
+    train = dataclasses.replace(task.train, agreement=shares)
+    return dataclasses.replace(task, recipe=recipe, train=train)
 
 
 def test_the_more_listeners_agree_the_easier(home: Home, store: Store) -> None:
