@@ -142,7 +142,7 @@ class ConvTransformer(nn.Module):
         mask = length_mask(token_lengths, size)
         tokens = self.project(planes.permute(0, 2, 3, 1).flatten(2)) * mask[..., None]
         tokens = tokens + F.gelu(self.order(tokens.transpose(1, 2))).transpose(1, 2)
-        tokens = self.transformer(tokens, mask)
+        tokens, attention = self.transformer.listened(tokens, mask)
         pooled = self.pooling(tokens, mask)
         step = 2**self.time_blocks
         centres = torch.arange(size, device=frames.device) * step + 0.5
@@ -152,4 +152,5 @@ class ConvTransformer(nn.Module):
             tokens=tokens,
             token_lengths=token_lengths,
             positions=centres / lengths[:, None],
+            attention=attention,
         )

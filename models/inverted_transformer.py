@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from models.outputs import Output, length_mask
 from models.pooling import AttentivePooling
 from models.transformer import Transformer
+from models.windows import window_starts
 
 VARIANCE_FLOOR = 1e-5
 """Added to a series' variance, as iTransformer does; a silent series then stays finite."""
@@ -63,29 +64,6 @@ class InvertedEmbedding(nn.Module):
             told = told + self.level(torch.cat((mean, deviation.log()), dim=1).transpose(1, 2))
         tokens: Tensor = self.course(frames.transpose(1, 2)) + told
         return tokens
-
-
-def window_starts(lengths: Tensor, *, window: int) -> tuple[Tensor, Tensor]:
-    """Lay the fewest windows over each utterance, evenly spaced from its start to its end.
-
-    An utterance no longer than ``window`` has one, from its start.
-
-    Args:
-        lengths: (batch,) int, real frames of each utterance, at least 1.
-        window: frames of a window.
-
-    Returns:
-        The frame at which each window starts, (batch, most windows) int, past an utterance's last
-        window that of the last; and the number of windows of each, (batch,) int.
-
-    >>> [part.tolist() for part in window_starts(torch.tensor([4, 25]), window=10)]
-    [[[0, 0, 0], [0, 7, 15]], [1, 3]]
-    """
-    counts = (lengths + window - 1) // window
-    last = (counts - 1)[:, None]
-    places = torch.arange(int(counts.max()), device=lengths.device).minimum(last)
-    room = (lengths - window).clamp_min(0)[:, None]
-    return places * room // last.clamp_min(1), counts
 
 
 class InvertedTransformer(nn.Module):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.outputs import Heads
+
 
 class Attention(nn.Module):
     """Multi-head self-attention of a normalised input; queries, keys and values without bias.
@@ -21,14 +23,18 @@ class Attention(nn.Module):
         self.out = nn.Linear(heads * head_dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend among ``tokens`` (batch, tokens, dim); ``mask`` (batch, 1, 1, tokens) bool."""
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Heads]:
+        """Attend among ``tokens`` (batch, tokens, dim); ``mask`` (batch, 1, 1, tokens) bool.
+
+        Returns:
+            (batch, tokens, dim), and the queries, keys and values that led to it.
+        """
         batch, count, _ = tokens.shape
         qkv = self.qkv(self.norm(tokens)).view(batch, count, 3, self.heads, -1)
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         heard = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         merged: Tensor = self.dropout(self.out(heard.transpose(1, 2).flatten(2)))
-        return merged
+        return merged, Heads(queries, keys, values)
 
 
 class FeedForward(nn.Sequential):
@@ -77,9 +83,16 @@ class Transformer(nn.Module):
             mask: (batch, tokens) bool, true where the token is real and may be attended to; every
                 row needs at least one.
         """
+        return self.listened(tokens, mask)[0]
+
+    def listened(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Heads, ...]]:
+        """What ``forward`` gives, and each block's queries, keys and values."""
         keys = mask[:, None, None, :]
+        listened = []
         for attention, feed in zip(self.attentions, self.feeds, strict=True):
-            tokens = tokens + attention(tokens, keys)
+            heard, heads = attention(tokens, keys)
+            listened.append(heads)
+            tokens = tokens + heard
             tokens = tokens + feed(tokens)
         normed: Tensor = self.norm(tokens)
-        return normed
+        return normed, tuple(listened)

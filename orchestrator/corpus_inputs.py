@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.joint import prefix
 from orchestrator.encoder_outputs import EncoderHandle, encoder_handle, encoder_shards
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.recipe import PretrainedTeacher
+from orchestrator.experiment.changes import ablation_recipes
+from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher, Recipe
 from orchestrator.features import PackHandle, feature_shards, pack_handle
+from orchestrator.source_encoder import source_name, states_wanted
 from orchestrator.store import Store
 from orchestrator.teacher_encoder import encoder_sample_rate
 from orchestrator.waveforms import waveform_handle, waveform_shards
@@ -29,6 +31,8 @@ class Inputs:
     """Outputs of the pretrained teacher's encoder, as far as it is frozen."""
     waveforms: PackHandle | None = None
     """Waveforms at the encoder's rate, for a teacher all of whose layers may change."""
+    attended: Mapping[str, EncoderHandle] = field(default_factory=dict)
+    """By ``source_name``, what the self-attention layers of a pretrained source hear."""
 
     @classmethod
     def of(cls, corpus: Corpus, experiment: Experiment, store: Store) -> Self:
@@ -37,15 +41,23 @@ class Inputs:
         Raises:
             PretrainedError: the teacher's folder is no speech encoder.
         """
-        frames = pack_handle(corpus, experiment.features, store=store)
+        made = cls(
+            pack_handle(corpus, experiment.features, store=store),
+            attended={
+                name: encoder_handle(corpus, states, store=store, device=device_of(experiment))
+                for name, states in pretrained_sources(experiment).items()
+            },
+        )
         teacher = experiment.recipe.teacher
         if not isinstance(teacher, PretrainedTeacher):
-            return cls(frames)
+            return made
         if teacher.hears_waveforms:
             rate = encoder_sample_rate(teacher.root, teacher.revision)
-            return cls(frames, waveforms=waveform_handle(corpus, sample_rate=rate, store=store))
+            handle = waveform_handle(corpus, sample_rate=rate, store=store)
+            return replace(made, waveforms=handle)
         device = device_of(experiment)
-        return cls(frames, encoder=encoder_handle(corpus, teacher, store=store, device=device))
+        encoder = encoder_handle(corpus, teacher, store=store, device=device)
+        return replace(made, encoder=encoder)
 
     @classmethod
     def joined(cls, corpora: Sequence[Corpus], experiment: Experiment, store: Store) -> Self:
@@ -62,6 +74,10 @@ class Inputs:
             frames=PackHandle.joined([one.frames for one in each], prefixes=before),
             encoder=EncoderHandle.joined(encoders, prefixes=before) if encoders else None,
             waveforms=PackHandle.joined(waveforms, prefixes=before) if waveforms else None,
+            attended={
+                name: EncoderHandle.joined([one.attended[name] for one in each], prefixes=before)
+                for name in each[0].attended
+            },
         )
 
 
@@ -77,6 +93,12 @@ def stages(
         f"features of {corpus.name}",
         feature_shards(corpus, experiment.features, store=store),
     )
+    device = device_of(experiment)
+    for states in pretrained_sources(experiment).values():
+        yield (
+            f"attention source on {corpus.name}",
+            encoder_shards(corpus, states, store=store, device=device),
+        )
     teacher = experiment.recipe.teacher
     if not isinstance(teacher, PretrainedTeacher):
         return
@@ -87,11 +109,39 @@ def stages(
             waveform_shards(corpus, sample_rate=rate, store=store),
         )
     else:
-        device = device_of(experiment)
         yield (
             f"encoder outputs of {corpus.name}",
             encoder_shards(corpus, teacher, store=store, device=device),
         )
+
+
+def source_recipes(experiment: Experiment) -> dict[str, Recipe]:
+    """The recipes that listen to a source, by where the file has them; "" is the recipe itself.
+
+    With a search the recipe's own counts too, since trials may give the objective a weight.
+    """
+    recipes = {"": experiment.recipe} | {
+        f"evaluate.ablations.{name}: ": one for name, one in ablation_recipes(experiment).items()
+    }
+    return {
+        where: recipe
+        for where, recipe in recipes.items()
+        if recipe.source is not None
+        and (recipe.needs_source or (not where and experiment.search is not None))
+    }
+
+
+def pretrained_sources(experiment: Experiment) -> dict[str, PretrainedTeacher]:
+    """By ``source_name``, what of each pretrained source runs once over every corpus.
+
+    Raises:
+        PretrainedError: a source's root is no speech encoder, or has no such layers.
+    """
+    return {
+        source_name(recipe.source): states_wanted(recipe.source)
+        for recipe in source_recipes(experiment).values()
+        if isinstance(recipe.source, PretrainedSource)
+    }
 
 
 def device_of(experiment: Experiment) -> str:

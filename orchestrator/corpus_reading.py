@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.corpora import Corpus, load_corpus
+from orchestrator.corpora.apart import kept_apart
 from orchestrator.corpora.joint import joined, settled, with_common_labels
-from orchestrator.corpora.unlabelled import kept_apart
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.protocol import CrossCorpus
 

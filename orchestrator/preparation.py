@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator.corpora import Corpus
-from orchestrator.corpus_inputs import Build, Inputs, device_of, stages
+from orchestrator.corpus_inputs import Build, Inputs, device_of, source_recipes, stages
 from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabelled
 from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.errors import ProtocolError
@@ -17,7 +17,10 @@ from orchestrator.experiment.protocol import Official, ProtocolSection
 from orchestrator.features import PackHandle
 from orchestrator.listeners import refuse_unasked
 from orchestrator.protocols import Fold, make_folds, protocol_string
+from orchestrator.source_encoder import refuse_heads
+from orchestrator.speech_sources import PreparedSources, read_sources
 from orchestrator.store import Store
+from orchestrator.tracking.tree import RunTree
 from orchestrator.training.task import FoldTask, Utterances
 from orchestrator.unlabelled_speech import PreparedSpeech
 
@@ -35,8 +38,12 @@ class Prepared:
     parts: tuple[Corpus, ...]
     """The corpora whose features make up ``frames``: itself, or those it joins."""
     waveforms: PackHandle | None = None
+    attended: Mapping[str, EncoderHandle] = field(default_factory=dict)
+    """What pretrained sources of attention hear, by ``source_name``."""
     unlabelled: PreparedSpeech | None = None
     """Shared by all corpora of the experiment."""
+    sources: PreparedSources | None = None
+    """Recognisers; shared likewise."""
     own_protocol: ProtocolSection | None = None
     """What its section says in place of the experiment's."""
 
@@ -64,7 +71,8 @@ class Prepared:
             not_used=corpus.not_used,
             set_aside=len(corpus.set_aside),
         )
-        return told + (self.unlabelled.describe() if self.unlabelled else "")
+        shared = (self.unlabelled, self.sources)
+        return told + "".join(one.describe() for one in shared if one is not None)
 
     def unit(self, protocol: ProtocolSection) -> Literal["speaker", "dialogue"]:
         """What claims count: speakers, or dialogues where the protocol lets roles share speakers.
@@ -128,20 +136,23 @@ def read_corpora(
     together = joint_corpora(experiment, corpora)
     unlabelled = load_unlabelled(experiment, corpora, memory=store.folder, progress=progress)
     speech = PreparedSpeech.of(unlabelled, experiment, store) if unlabelled else None
+    refuse_heads(source_recipes(experiment).items())
+    sources = read_sources(experiment, corpora, store, progress=progress)
     if len(together) < len(corpora):
         inputs = Inputs.joined(corpora, experiment, store)
-        return (_prepared(together[0], corpora, inputs, speech, None),)
-    return tuple(
-        _prepared(corpus, (corpus,), Inputs.of(corpus, experiment, store), speech, section.protocol)
-        for corpus, section in zip(corpora, experiment.labelled, strict=True)
-    )
+        found = [_prepared(together[0], corpora, inputs, None)]
+    else:
+        found = [
+            _prepared(corpus, (corpus,), Inputs.of(corpus, experiment, store), section.protocol)
+            for corpus, section in zip(corpora, experiment.labelled, strict=True)
+        ]
+    return tuple(replace(entry, unlabelled=speech, sources=sources) for entry in found)
 
 
 def _prepared(
     corpus: Corpus,
     parts: Sequence[Corpus],
     inputs: Inputs,
-    speech: PreparedSpeech | None,
     protocol: ProtocolSection | None,
 ) -> Prepared:
     return Prepared(
@@ -149,8 +160,8 @@ def _prepared(
         frames=inputs.frames,
         encoder=inputs.encoder,
         waveforms=inputs.waveforms,
+        attended=inputs.attended,
         parts=tuple(parts),
-        unlabelled=speech,
         own_protocol=protocol,
     )
 
@@ -161,10 +172,17 @@ def compute_inputs(
     store: Store,
     *,
     run_shards: RunShards = run_shards_here,
+    tree: RunTree | None = None,
 ) -> None:
     """See to the features and encoder inputs of every corpus; what the store has is kept.
 
+    Then the recognisers that students learn from are fitted.
+
+    Args:
+        tree: under whose top run a recogniser's course is told; default: nowhere.
+
     Raises:
+        TrainingError: a recogniser cannot be fitted.
         PretrainedError: the encoder cannot be loaded, has no such layer, or is damaged.
         CorpusError: an audio file has gone.
     """
@@ -174,19 +192,24 @@ def compute_inputs(
     for corpus in (*labelled, *(speech.corpora if speech else ())):
         for name, shards in stages(corpus, experiment, store):
             run_shards(name, shards)
+    sources = next((entry.sources for entry in prepared if entry.sources), None)
+    if sources is not None:
+        for name, shards in sources.stages(experiment, store, tree=tree):
+            run_shards(name, shards)
 
 
 def corpora_of(prepared: Iterable[Prepared]) -> dict[str, Corpus]:
-    """By name, every corpus that was read, the unlabelled ones too."""
+    """By name, every corpus that was read, those without labels too."""
     found: dict[str, Corpus] = {}
     for entry in prepared:
         heard = entry.unlabelled.corpora if entry.unlabelled else ()
-        found |= {corpus.name: corpus for corpus in (entry.corpus, *heard)}
+        told = (entry.sources.transcribed,) if entry.sources else ()
+        found |= {corpus.name: corpus for corpus in (entry.corpus, *heard, *told)}
     return found
 
 
 def fingerprints_of(prepared: Iterable[Prepared]) -> dict[str, str]:
-    """By name, the fingerprint of every corpus that was read, the unlabelled ones too."""
+    """By name, the fingerprint of every corpus that was read, those without labels too."""
     return {name: corpus.fingerprint for name, corpus in corpora_of(prepared).items()}
 
 
@@ -218,7 +241,9 @@ def plan_folds(
             or a fold keeps no utterance apart for a recipe that needs some.
         ExperimentError: the recipe or an ablation asks for votes or agreement that a corpus lacks.
     """
-    seeds = tuple(seeds)
+    seeds, prepared = tuple(seeds), tuple(prepared)
+    store = Store(experiment.store)
+    recognisers = next((one.sources.keys(store) for one in prepared if one.sources), {})
     planned: list[PlannedFold] = []
     known: dict[str, list[str]] = {}
     for entry in prepared:
@@ -226,7 +251,12 @@ def plan_folds(
         by_seed = [make_folds(table, own, seed=seed) for seed in seeds]
         known[entry.corpus.name] = [fold.name for fold in by_seed[0]]
         planned += [
-            PlannedFold(entry, fold, _task(experiment, entry, fold, seed=seed), own)
+            PlannedFold(
+                entry,
+                fold,
+                _task(experiment, entry, fold, seed=seed, recognisers=recognisers),
+                own,
+            )
             for of_seeds in zip(*by_seed, strict=True)
             for seed, fold in zip(seeds, of_seeds, strict=True)
             if not only or fold.name in only
@@ -253,7 +283,14 @@ def _refuse_none_held(planned: Iterable[PlannedFold]) -> None:
             )
 
 
-def _task(experiment: Experiment, entry: Prepared, fold: Fold, *, seed: int) -> FoldTask:
+def _task(
+    experiment: Experiment,
+    entry: Prepared,
+    fold: Fold,
+    *,
+    seed: int,
+    recognisers: Mapping[str, str],
+) -> FoldTask:
     """What a fold run is given: nothing of the fold's test set."""
     emotions = entry.corpus.emotions
     resources = experiment.resources
@@ -273,6 +310,8 @@ def _task(experiment: Experiment, entry: Prepared, fold: Fold, *, seed: int) -> 
         frames=entry.frames,
         encoder=entry.encoder,
         waveforms=entry.waveforms,
+        attended=entry.attended,
+        recognisers=recognisers,
         held=utterances(fold.held) if fold.held else None,
         unlabelled=entry.unlabelled.speech if entry.unlabelled else None,
         threads=resources.trial.cpus,

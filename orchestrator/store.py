@@ -41,6 +41,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "knowledge": 1,
     "student": 1,
     "predictions": 1,
+    "recogniser": 1,
+    "recognition": 1,
 }
 """Raised when the code of a stage gives other output for the same inputs."""
 

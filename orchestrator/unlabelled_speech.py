@@ -51,6 +51,7 @@ class PreparedSpeech:
                 frames=inputs.frames,
                 encoder=inputs.encoder,
                 waveforms=inputs.waveforms,
+                attended=inputs.attended,
             ),
             used_by=used_by,
         )

@@ -61,7 +61,7 @@ def show_corpus(console: Console, found: Any) -> None:
             f"durations: {lasts['min']:.2f} to {lasts['max']:.2f} s, median {lasts['median']:.2f}",
             highlight=False,
         )
-    for title in ("speakers", "genders", "sessions", "splits", "emotions", "not_used"):
+    for title in ("speakers", "genders", "sessions", "splits", "emotions", "words", "not_used"):
         _show_counts(console, title.replace("_", " "), getattr(found, title))
     if found.texts:
         console.print(f"texts: {found.texts}", highlight=False)

@@ -74,6 +74,18 @@ class FileSource:
         samples, rate = self.samples(path)
         return fractions(samples), rate
 
+    def rate(self, path: str) -> int:
+        """The rate of a file in Hz, from its header alone where that can be read.
+
+        Raises:
+            AudioError: as :meth:`read`.
+        """
+        try:
+            return int(soundfile.info(path).samplerate)
+        except (soundfile.LibsndfileError, OSError, RuntimeError):
+            # Listening to it tells what is wrong, in our words.
+            return self.read(path)[1]
+
     def samples(self, path: str) -> tuple[Samples, int]:
         """Mono audio as the file holds it, where that is 16-bit numbers; else as :meth:`read`.
 
@@ -114,6 +126,16 @@ class FileSource:
                 kind="truncated",
             )
         return _mono(samples), rate
+
+
+def rate_of(source: AudioSource, path: str) -> int:
+    """The rate in Hz of the audio of a path; it is decoded only if the source cannot tell else.
+
+    Raises:
+        CorpusError: the source cannot read it.
+    """
+    tell: Callable[[str], int] | None = getattr(source, "rate", None)
+    return source.read(path)[1] if tell is None else tell(path)
 
 
 def _mono(samples: Samples) -> Samples:

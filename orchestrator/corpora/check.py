@@ -13,7 +13,7 @@ from orchestrator.corpora.audio import Progress
 from orchestrator.corpora.documented import Comparison, compared, difference
 from orchestrator.corpora.heard import examine_remembered
 from orchestrator.corpora.layouts.kinds import KINDS, list_corpus
-from orchestrator.corpora.listing import Listing, Problem
+from orchestrator.corpora.listing import Listing, Problem, text_of
 from orchestrator.corpora.loading import Prepared, prepare
 from orchestrator.corpora.table import Corpus
 from orchestrator.experiment.corpus import CorpusBase, CorpusSection
@@ -55,6 +55,7 @@ class CorpusReport:
         speakers, sessions, splits, emotions, genders: utterances by each, sorted; empty where the
             corpus tells nothing.
         texts: how many different ones are known.
+        words: of a transcribed corpus, utterances in which each word is said, sorted.
         agreement: mean share of listeners who chose the label; None where it is not known.
         crossed: by session, utterances by emotion; empty without sessions.
         documented: this copy against the documented one, before labels and subset.
@@ -84,6 +85,7 @@ class CorpusReport:
     emotions: dict[str, int]
     genders: dict[str, int]
     texts: int
+    words: dict[str, int]
     agreement: float | None
     crossed: dict[str, dict[str, int]]
     documented: tuple[Comparison, ...]
@@ -172,6 +174,7 @@ def _report(
         emotions=_counts(table, "emotion"),
         genders=_counts(table, "gender"),
         texts=len(_counts(table, "text")),
+        words=_words(table) if section.role == "transcribed" else {},
         agreement=_agreement(table),
         crossed={
             session: _counts(table[table["session"] == session], "emotion")
@@ -209,6 +212,12 @@ def _counts(table: pd.DataFrame, column: str) -> dict[str, int]:
     if column not in table:
         return {}
     return dict(sorted(Counter(str(value) for value in table[column] if value).items()))
+
+
+def _words(table: pd.DataFrame) -> dict[str, int]:
+    """Rows in whose transcript each word is said, whatever its case, sorted."""
+    said = (set(text_of(one).split()) for one in table.get("transcript", ()))
+    return dict(sorted(Counter(word for words in said for word in words).items()))
 
 
 def _durations(table: pd.DataFrame) -> dict[str, float]:

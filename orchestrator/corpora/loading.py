@@ -106,13 +106,14 @@ def prepare(
     listing = _listed(section)
     table = mapped(listing, section=section)
     not_used: dict[str, int] = {}
-    fatal: list[Problem] = []
-    if section.role == "unlabelled":
-        table = unlabelled(table)
-    else:
+    if section.role == "labelled":
         # What is not learned need not be complete.
         table, not_used = labelled(table, listing=listing, section=section)
-        table, fatal = complete(table, place=listing.place)
+    else:
+        table = unlabelled(table)
+    if section.role == "transcribed":
+        _refuse_wordless(table, listing=listing, section=section)
+    table, fatal = complete(table, place=listing.place, role=section.role)
     table, unheard, found, remarks = _heard(
         table, listing=listing, memory=memory, progress=progress
     )
@@ -140,7 +141,7 @@ def prepare(
                 *one_each(problems[len(listing.problems) :], accept=section.accept),
             ),
             accepted=tuple(one for one in found if one.id not in aside),
-            labels=None if section.role == "unlabelled" else labels_of(listing, section=section),
+            labels=labels_of(listing, section=section) if section.role == "labelled" else None,
             said=listing.said,
             folders=_folders(listing),
             source=listing.source,
@@ -215,6 +216,22 @@ def _listed(section: CorpusSection) -> Listing:
     if "agreement" not in table:
         absent["agreement"] = float("nan")
     return replace(listing, table=table.assign(**absent))
+
+
+def _refuse_wordless(table: pd.DataFrame, *, listing: Listing, section: CorpusSection) -> None:
+    """Raise where nothing says what is said in any utterance."""
+    if not len(table) or (table["transcript"] != "").any():
+        return
+    mend = (
+        "fill that column, or name another one with transcript_column"
+        if section.kind == "table"
+        else f"kind {section.kind!r} tells no words here, so use role: unlabelled, or kind: table "
+        "with a file that says speaker and transcript of each"
+    )
+    raise CorpusError(
+        f"corpus {section.title!r} ({listing.place}): role is 'transcribed', but no utterance has "
+        f"a transcript; {mend}"
+    )
 
 
 def _folders(listing: Listing) -> tuple[str, ...]:

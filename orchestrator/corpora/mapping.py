@@ -8,10 +8,10 @@ from typing import Final
 
 import pandas as pd
 
-from orchestrator.corpora.listing import SPLITS, Listing, Problem
+from orchestrator.corpora.listing import SPLITS, Listing, Problem, text_of
 from orchestrator.corpora.votes import relabelled_votes
 from orchestrator.errors import CorpusError, nearest
-from orchestrator.experiment.corpus import ColumnMap, CorpusSection
+from orchestrator.experiment.corpus import ColumnMap, CorpusSection, Role
 
 MAPPABLE: Final = ("speaker", "session", "emotion", "gender", "dialogue", "split", "text")
 """Columns that ``columns`` may make or replace."""
@@ -62,18 +62,29 @@ def unlabelled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(emotion="", votes="", agreement=float("nan"), split="")
 
 
-def complete(table: pd.DataFrame, *, place: str) -> tuple[pd.DataFrame, list[Problem]]:
-    """The rows that have speaker and emotion, and a session if any row has one."""
-    needed = ["speaker", "emotion"]
-    if (table["session"] != "").any():
+def complete(table: pd.DataFrame, *, place: str, role: Role) -> tuple[pd.DataFrame, list[Problem]]:
+    """The rows that tell what a corpus of this role is there for.
+
+    Of a labelled one these are speaker and emotion, and a session if any row has one; of a
+    transcribed one speaker and transcript, with at least one word. An unlabelled one needs nothing.
+    """
+    needed = {
+        "labelled": ["speaker", "emotion"],
+        "transcribed": ["speaker", "transcript"],
+        "unlabelled": [],
+    }[role]
+    if role == "labelled" and (table["session"] != "").any():
         needed.append("session")
     problems = []
     usable = pd.Series(True, index=table.index)
     for column in needed:
-        for number in table.index[usable & (table[column] == "")]:
+        # Punctuation alone is not what a recogniser learns.
+        told = table[column].map(text_of) if column == "transcript" else table[column]
+        lacks = "no word in its transcript" if column == "transcript" else f"no {column}"
+        for number in table.index[usable & (told == "")]:
             usable[number] = False
             id_ = str(table["id"][number])
-            text = f"{place}: utterance {id_!r} has no {column}"
+            text = f"{place}: utterance {id_!r} has {lacks}"
             problems.append(Problem(kind=f"no-{column}", text=text, id=id_))
     return table[usable], problems
 

@@ -1,4 +1,4 @@
-"""A picture of a corpus: how many utterances of each emotion, and how long they are."""
+"""A picture of a corpus: utterances of each emotion or with each word, and how long they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.corpora.listing import SPLITS
+from orchestrator.corpora.listing import SPLITS, text_of
 from orchestrator.corpora.table import Corpus
 from orchestrator.errors import CorpusError
 
@@ -25,6 +25,8 @@ TABLE_SUFFIXES: Final = (".csv", ".parquet")
 _COLOURS: Final = ("#33638d", "#e08e45", "#3c9d8c", "#9a9a9a")
 _INK, _FAINT = "#333333", "#dddddd"
 _BINS: Final = 40
+_WORDS: Final = 20
+"""Bars of a corpus of words at most."""
 _WIDE: Final = 12.0
 """From this ratio of the longest utterance to the median, durations stand on a logarithmic axis."""
 
@@ -46,6 +48,7 @@ def check_suffixes(*, plot: str | Path | None = None, table: str | Path | None =
 def draw(corpus: Corpus, path: str | Path) -> Path:
     """Draw class balance and durations into a file of one of ``SUFFIXES``.
 
+    Where there are transcripts and no emotions, the most frequent words stand in place of these.
     The bars are stacked by official split, or by gender where there is no split.
 
     Returns:
@@ -61,7 +64,8 @@ def draw(corpus: Corpus, path: str | Path) -> Path:
     check_suffixes(plot=path)
     file = Path(path)
     table = corpus.table
-    height = max(3.4, 0.42 * len(corpus.emotions) + 1.7)
+    by, counts = stacks(table)
+    height = max(3.4, 0.42 * min(len(counts), _WORDS) + 1.7)
     # A figure of our own, not pyplot's: no global state, and no display is asked for.
     figure = Figure(
         figsize=(10.5, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.06)
@@ -76,7 +80,11 @@ def draw(corpus: Corpus, path: str | Path) -> Path:
         color=_INK,
     )
     balance, lengths = figure.subplots(1, 2, width_ratios=[1.15, 1.0])
-    _draw_balance(balance, table)
+    title = "Class balance"
+    if _by_words(table):
+        title = "Words" if len(counts) <= _WORDS else f"Most frequent of {len(counts)} words"
+        counts = counts[:_WORDS]
+    _draw_balance(balance, counts, title=title, by=by, among=len(table))
     _draw_durations(lengths, table["duration"].to_numpy(dtype=np.float64))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,23 +123,31 @@ def write_table(corpus: Corpus, path: str | Path) -> Path:
 def stacks(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """By what the bars are stacked ("" by nothing), and the counts by emotion and its values.
 
-    Emotions are in the order of their number, the most frequent first; equal ones by name.
+    Emotions are in the order of their number, the most frequent first; equal ones by name. Where
+    all have transcripts and none an emotion, they are utterances in which a word is said.
     """
     by = next((name for name in ("split", "gender") if (table[name] != "").any()), "")
     values = table[by].replace("", "unknown") if by else pd.Series("all", index=table.index)
-    emotions = table["emotion"].replace("", "unlabelled")
-    counts = pd.crosstab(emotions, values)
+    bars = table["emotion"].replace("", "unlabelled")
+    if _by_words(table):
+        bars = table["transcript"].map(lambda said: sorted(set(text_of(said).split()))).explode()
+        values = values.loc[bars.index]
+    counts = pd.crosstab(bars.to_numpy(), values.to_numpy())
     known = [*SPLITS, "female", "male", "unknown", "all"]
     # A value that no code of ours writes goes last.
     order = sorted(counts.columns, key=lambda one: (known + [one]).index(one))
-    totals = emotions.value_counts()
+    totals = counts.sum(axis=1)
     rows = sorted(totals.index, key=lambda one: (-int(totals[one]), str(one)))
     return by, counts.loc[rows, order]
 
 
-def _draw_balance(axes: Axes, table: pd.DataFrame) -> None:
-    """Horizontal bars, the most frequent emotion on top, each with its number and share."""
-    by, counts = stacks(table)
+def _by_words(table: pd.DataFrame) -> bool:
+    """Whether its words are what there is to show of a corpus."""
+    return bool((table["emotion"] == "").all() and (table["transcript"] != "").all())
+
+
+def _draw_balance(axes: Axes, counts: pd.DataFrame, *, title: str, by: str, among: int) -> None:
+    """Horizontal bars, the most frequent one on top, each with its number and share ``among``."""
     places = np.arange(len(counts))
     left = np.zeros(len(counts))
     for place, value in enumerate(counts.columns):
@@ -141,7 +157,7 @@ def _draw_balance(axes: Axes, table: pd.DataFrame) -> None:
         left += widths
     for height, total in zip(places, left, strict=True):
         axes.annotate(
-            f"{total:.0f}  ({100 * total / len(table):.1f} %)",
+            f"{total:.0f}  ({100 * total / among:.1f} %)",
             (total, height),
             xytext=(5, 0),
             textcoords="offset points",
@@ -153,7 +169,7 @@ def _draw_balance(axes: Axes, table: pd.DataFrame) -> None:
     axes.invert_yaxis()
     # Room for the numbers behind the longest bar.
     axes.set_xlim(0, 1.28 * float(left.max()))
-    _plain(axes, "Class balance" + (f" by {by}" if by else ""))
+    _plain(axes, title + (f" by {by}" if by else ""))
     axes.spines["bottom"].set_visible(False)
     axes.set_xticks([])
     if by:

@@ -118,6 +118,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
                 prepared,
                 store,
                 run_shards=shards_on_ray(experiment.resources, progress),
+                tree=tree,
             )
             # before the fold runs: a submitted job's sources lie in a folder that Ray manages, and
             # are not sure to be there when the last worker has gone

@@ -75,7 +75,7 @@ def system_recipes(experiment: Experiment) -> dict[str, Recipe]:
         systems["teacher"] = recipe
     if "student-alone" in wanted:
         systems["student-alone"] = recipe.alone()
-    if "distilled" in wanted and recipe.needs_teacher:
+    if "distilled" in wanted and recipe.learns_from_another:
         systems["distilled"] = recipe
     return systems | ablation_recipes(experiment)
 

@@ -42,6 +42,21 @@ def changed_recipe(experiment: Experiment, changes: Mapping[str, object], *, doi
     return recipe
 
 
+def searched_recipe(experiment: Experiment, changes: Mapping[str, object]) -> Recipe:
+    """The recipe of a trial.
+
+    Raises:
+        ExperimentError: as :func:`changed_recipe`; or the source of attention would be another one.
+    """
+    recipe = changed_recipe(experiment, changes, doing="searched")
+    if recipe.source != experiment.recipe.source:
+        raise ExperimentError(
+            "recipe.source cannot be searched: recognisers are fitted, and encoders run, once and "
+            "before any fold run; compare sources by evaluate.ablations"
+        )
+    return recipe
+
+
 def _computed_once(teacher: PretrainedTeacher) -> dict[str, Any]:
     """Options of a pretrained teacher that decide what is computed before any fold run, by key."""
     found = {

@@ -15,6 +15,9 @@ Acceptable = Literal[
 ]
 """Kinds of problems that leave an utterance usable, if the user wants it."""
 
+Role = Literal["labelled", "unlabelled", "transcribed"]
+"""What a corpus is there for."""
+
 
 class ColumnMap(Section):
     """A column made from another by a map, such as five sessions from ten speakers."""
@@ -30,11 +33,13 @@ class CorpusBase(Section):
 
     name: str | None = None
     """How results call it; default: the kind."""
-    role: Literal["labelled", "unlabelled"] = "labelled"
+    role: Role = "labelled"
     """``unlabelled``: its emotions, if it has any, are not read. No fold is made of it; students
-    hear it where ``recipe.unlabelled`` says so."""
+    hear it where ``recipe.unlabelled`` says so. ``transcribed``: nor are they read, but its words
+    are, and a speech recogniser learns them."""
     speakers_apart: bool = False
-    """You declare that nobody who speaks in this unlabelled corpus speaks in a labelled one."""
+    """You declare that nobody who speaks in this unlabelled or transcribed corpus speaks in a
+    labelled one."""
     protocol: ProtocolSection | None = None
     """How this corpus becomes folds, in evaluations and in sweeps; default: what the experiment
     says for all."""
@@ -50,7 +55,7 @@ class CorpusBase(Section):
 
     @model_validator(mode="after")
     def _role_fits(self) -> Self:
-        if self.role == "unlabelled":
+        if self.role != "labelled":
             for key, given in (
                 ("labels", self.labels),
                 ("columns.emotion", self.columns.get("emotion")),
@@ -58,11 +63,11 @@ class CorpusBase(Section):
             ):
                 if given is not None:
                     what = "no folds are made of it" if key == "protocol" else "no label is read"
-                    raise ValueError(f"role is 'unlabelled', so {what}; remove {key}")
+                    raise ValueError(f"role is {self.role!r}, so {what}; remove {key}")
         elif self.speakers_apart:
             raise ValueError(
-                "speakers_apart says something of an unlabelled corpus, and this one is labelled; "
-                "remove it, or set role: unlabelled"
+                "speakers_apart says something of an unlabelled or transcribed corpus, and this "
+                "one is labelled; remove it, or set role: unlabelled"
             )
         if isinstance(self.protocol, CrossCorpus):
             raise ValueError(
@@ -143,6 +148,26 @@ class RavdessCorpus(CorpusBase):
     root: str
 
 
+class FsddCorpus(CorpusBase):
+    """The Free Spoken Digit Dataset, for speech recognition: ``ROOT/recordings/7_jackson_32.wav``.
+
+    ``ROOT`` may also be the folder ``recordings`` itself.
+    """
+
+    kind: Literal["fsdd"]
+    root: str
+    role: Role = "transcribed"
+
+    @model_validator(mode="after")
+    def _no_emotions(self) -> FsddCorpus:
+        if self.role == "labelled":
+            raise ValueError(
+                "role is 'labelled', but spoken digits have no emotions; leave role out "
+                "(transcribed), or use role: unlabelled"
+            )
+        return self
+
+
 class TableCorpus(CorpusBase):
     """Any CSV or Parquet file with one row per utterance."""
 
@@ -179,7 +204,7 @@ class FolderCorpus(CorpusBase):
 
     kind: Literal["folder"]
     root: str
-    role: Literal["labelled", "unlabelled"] = "unlabelled"
+    role: Role = "unlabelled"
     pattern: str = "**/*"
     """Which files below ``root``: ``*`` is part of a name, ``**`` any number of folders. Of these,
     what is no audio by its ending is not read."""
@@ -190,6 +215,12 @@ class FolderCorpus(CorpusBase):
             raise ValueError(
                 "role is 'labelled', but a folder of audio files has no labels; use role: "
                 "unlabelled, or kind: table with a file that says speaker and emotion of each"
+            )
+        if self.role == "transcribed":
+            raise ValueError(
+                "role is 'transcribed', but nothing says which words are said in a folder of audio "
+                "files; use role: unlabelled, or kind: table with a file that says speaker and "
+                "transcript of each"
             )
         way = PurePosixPath(self.pattern)
         strange = any(part == ".." or ("**" in part and part != "**") for part in way.parts)
@@ -217,6 +248,7 @@ CorpusSection = Annotated[
     CremaDCorpus
     | EmodbCorpus
     | FolderCorpus
+    | FsddCorpus
     | IemocapCorpus
     | MeldCorpus
     | RavdessCorpus

@@ -12,7 +12,7 @@ from orchestrator.errors import nearest
 from orchestrator.experiment.corpus import CorpusSection
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection, SpeakerRoles
-from orchestrator.experiment.recipe import Recipe
+from orchestrator.experiment.recipe import Recipe, RecogniserSource
 from orchestrator.experiment.section import Section
 from orchestrator.experiment.workers import refuse_workers
 
@@ -146,10 +146,11 @@ class Experiment(Section):
                 raise ValueError(f"corpora: two are called {title!r}; give each its own name")
         if not self.labelled:
             raise ValueError(
-                "corpora: every one is unlabelled, so there is nothing to measure; add one with "
+                "corpora: none is labelled, so there is nothing to measure; add one with "
                 "labels, or set role: labelled"
             )
         self._unlabelled_speech_is_there()
+        self._transcripts_are_there()
         self._held_is_there()
         self._crossing({corpus.title for corpus in self.labelled})
         if self.evaluate.selection == "same-corpus" and self.search is None:
@@ -183,6 +184,11 @@ class Experiment(Section):
         return tuple(corpus for corpus in self.corpora if corpus.role == "unlabelled")
 
     @property
+    def transcribed(self) -> tuple[CorpusSection, ...]:
+        """The corpus that a speech recogniser learns from, if there is one."""
+        return tuple(corpus for corpus in self.corpora if corpus.role == "transcribed")
+
+    @property
     def hears_unlabelled(self) -> bool:
         """Whether unlabelled speech is needed: by the recipe or an ablation, or maybe a trial."""
         return bool(self.unlabelled) and (
@@ -207,6 +213,21 @@ class Experiment(Section):
                 f"recipe.unlabelled.kind is {kind!r} but no corpus has role: unlabelled; add one "
                 "to corpora, such as {kind: folder, root: FOLDER}, or set recipe.unlabelled.kind: "
                 "none"
+            )
+
+    def _transcripts_are_there(self) -> None:
+        titles = [corpus.title for corpus in self.transcribed]
+        if len(titles) > 1:
+            raise ValueError(
+                f"corpora: {titles[0]!r} and {titles[1]!r} are transcribed, but a recogniser "
+                "learns from one corpus; leave one out"
+            )
+        source = self.recipe.source
+        wanted = self.recipe.needs_source or self.search is not None
+        if isinstance(source, RecogniserSource) and wanted and not titles:
+            raise ValueError(
+                "recipe.source.kind is 'recogniser' but no corpus has role: transcribed; add one "
+                "to corpora, such as {kind: fsdd, root: FOLDER}"
             )
 
     def _protocols(self) -> Iterator[tuple[str, ProtocolSection]]:
@@ -264,11 +285,11 @@ class Experiment(Section):
                         f"corpora.{place}.protocol says how {corpus.title!r} alone becomes folds; "
                         "remove it"
                     )
-            unlabelled = {corpus.title for corpus in self.unlabelled}
+            roles = {corpus.title: corpus.role for corpus in self.corpora}
             for name in (*protocol.train, *protocol.test):
-                if name in unlabelled:
+                if roles.get(name, "labelled") != "labelled":
                     raise ValueError(
-                        f"{key}: corpus {name!r} is unlabelled, so it is neither trained on as "
+                        f"{key}: corpus {name!r} is {roles[name]}, so it is neither trained on as "
                         "labelled nor tested; take its name out"
                     )
                 if name not in titles:

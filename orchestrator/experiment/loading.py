@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -14,6 +14,12 @@ from orchestrator.experiment import reading
 from orchestrator.experiment.complaints import paragraph
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.overrides import apply_overrides, parse_overrides
+from orchestrator.experiment.recogniser import RecogniserExperiment
+
+RECOGNISER = "recogniser"
+"""The top-level key that only the file of a speech recogniser has."""
+
+File = TypeVar("File", Experiment, RecogniserExperiment)
 
 
 def load_experiment(
@@ -39,6 +45,48 @@ def load_experiment(
     Raises:
         ExperimentError: anything is wrong; one paragraph names file, key, value and mend.
     """
+    own, source = _read(path, overrides=overrides, variant=variant, environment=environment)
+    if RECOGNISER in own:
+        raise ExperimentError(
+            f"{path}: has the key {RECOGNISER!r}, so it is the file of a speech recogniser and not "
+            "of an emotion student; `understudy evaluate` and `report` take such a file"
+        )
+    return _validated(own, Experiment, source=source)
+
+
+def load_recogniser_experiment(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    variant: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> RecogniserExperiment:
+    """Read and validate the file of a speech recogniser; arguments as :func:`load_experiment`.
+
+    Raises:
+        ExperimentError: anything is wrong; one paragraph names file, key, value and mend.
+    """
+    own, source = _read(path, overrides=overrides, variant=variant, environment=environment)
+    return _validated(own, RecogniserExperiment, source=source)
+
+
+def is_recogniser_file(path: str | Path) -> bool:
+    """Whether a file is that of a speech recogniser, by its top-level keys.
+
+    Raises:
+        ExperimentError: the file cannot be read.
+    """
+    return RECOGNISER in reading.read_file(Path(path).expanduser())
+
+
+def _read(
+    path: str | Path,
+    *,
+    overrides: Sequence[str],
+    variant: str | None,
+    environment: Mapping[str, str] | None,
+) -> tuple[dict[str, Any], Callable[[str], str]]:
+    """The file's data, changed and filled in, and what set each key."""
     file = Path(path).expanduser()
     data, origins = _merged(file, overrides=overrides, variant=variant)
     own = {key: value for key, value in data.items() if key != "variants"}
@@ -48,7 +96,7 @@ def load_experiment(
         own["variants"] = data["variants"]
     if variant is not None:
         own["variant"] = variant
-    return _validated(own, source=_source(str(file), origins))
+    return own, _source(str(file), origins)
 
 
 def variables_of(
@@ -78,7 +126,8 @@ def override_recipe(experiment: Experiment, overrides: Mapping[str, object]) -> 
     data = experiment.model_dump(mode="json")
     apply_overrides(data, overrides)
     origins = dict.fromkeys(overrides, f"experiment {experiment.name}, overridden")
-    return _validated(data, source=_source(f"experiment {experiment.name}", origins))
+    source = _source(f"experiment {experiment.name}", origins)
+    return _validated(data, Experiment, source=source)
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:
@@ -136,8 +185,8 @@ def _source(default: str, origins: Mapping[str, str]) -> Callable[[str], str]:
     return source
 
 
-def _validated(data: dict[str, Any], *, source: Callable[[str], str]) -> Experiment:
+def _validated(data: dict[str, Any], model: type[File], *, source: Callable[[str], str]) -> File:
     try:
-        return Experiment.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise ExperimentError(paragraph(error, Experiment, source=source)) from None
+        raise ExperimentError(paragraph(error, model, source=source)) from None

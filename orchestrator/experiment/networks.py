@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -75,6 +75,56 @@ class InvertedTransformer(Section):
         return self
 
 
+class SatnNetwork(Section):
+    """Dilated convolutions over time, then self-attention: SATN's student and its recogniser.
+
+    That Zhao et al. 2021 put self-attention on a temporal convolutional network is known; all sizes
+    are inferred.
+    """
+
+    stride: Count = 2
+    """Frames from one step of the network to the next."""
+    dim: Count = 96
+    levels: Count = 5
+    """Residual blocks, whose convolutions are dilated 1, 2, 4, ... times."""
+    kernel: Annotated[int, Field(ge=2)] = 3
+    causal: bool = False
+    """Convolutions hear the past only; self-attention hears everything all the same."""
+    depth: Count = 1
+    """Self-attention layers."""
+    heads: Count = 4
+    mlp_dim: Count = 192
+    dropout: Share = 0.1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"heads {self.heads} does not divide dim {self.dim}")
+        if not self.causal and self.kernel % 2 == 0:
+            raise ValueError(
+                f"kernel {self.kernel} is even, so it has no middle; use an odd one, or causal: "
+                "true"
+            )
+        return self
+
+    @property
+    def receptive_frames(self) -> int:
+        """Frames that one step of the convolutions hears."""
+        reach: int = 2 * (self.kernel - 1) * (2**self.levels - 1)
+        return 1 + 2 * (self.stride - 1) + self.stride * reach
+
+
+class Satn(SatnNetwork):
+    """The self-attention transfer network of Zhao et al. 2021."""
+
+    kind: Literal["satn"]
+    segment_seconds: Positive | None = 3.0
+    """Longer utterances are read in segments of this length, and in training cut to a random one;
+    null: whole utterances."""
+    segment_pooling: Literal["mean", "max"] = "mean"
+    """From the segments' posteriors to the utterance's."""
+
+
 StudentNet = Annotated[
-    VerticalVit | ConvTransformer | InvertedTransformer, Field(discriminator="kind")
+    VerticalVit | ConvTransformer | InvertedTransformer | Satn, Field(discriminator="kind")
 ]

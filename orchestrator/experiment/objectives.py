@@ -18,6 +18,8 @@ class Objectives(Section):
     """Temperature-scaled KL to the teacher's logits (Hinton et al. 2015), times T squared."""
     feature_map: Weight = 0.0
     """L1 distance to the teacher's features (Kim & Lee 2024), see ``feature_map.match``."""
+    attention_transfer: Weight = 0.0
+    """Distance to the attention of ``recipe.source``, see ``attention_transfer.match``."""
     supervised_contrastive: Weight = 0.0
     """Pull utterances of one emotion together and others apart (Khosla et al. 2020)."""
 

@@ -11,6 +11,7 @@ from orchestrator.experiment.meta import Bilevel, LearningToTeach, Meta, NoMeta
 from orchestrator.experiment.networks import (
     ConvTransformer,
     InvertedTransformer,
+    Satn,
     StudentNet,
     VerticalVit,
 )
@@ -25,6 +26,13 @@ from orchestrator.experiment.objectives import (
     Temperature,
 )
 from orchestrator.experiment.section import Section
+from orchestrator.experiment.source_fit import refuse_deaf, refuse_unlike
+from orchestrator.experiment.sources import (
+    AttentionTransfer,
+    PretrainedSource,
+    RecogniserSource,
+    SourceNet,
+)
 from orchestrator.experiment.teachers import (
     FineTuning,
     PretrainedTeacher,
@@ -40,6 +48,7 @@ from orchestrator.experiment.unlabelled import (
 )
 
 __all__ = [
+    "AttentionTransfer",
     "Augment",
     "Bilevel",
     "ConvTransformer",
@@ -52,8 +61,11 @@ __all__ = [
     "LearningToTeach",
     "NoMeta",
     "Objectives",
+    "PretrainedSource",
     "PretrainedTeacher",
     "Recipe",
+    "RecogniserSource",
+    "Satn",
     "Training",
     "UnlabelledFirst",
     "UnlabelledMixed",
@@ -67,11 +79,17 @@ class Recipe(Section):
 
     teacher: TeacherNet | None = None
     student: StudentNet
+    source: SourceNet | None = None
+    """A network that learned to attend by recognising speech; it has heard no emotion."""
+    initialise: Literal["random", "source"] = "random"
+    """What the student's convolutions and self-attention are before training: random, or the
+    recogniser's of ``source``."""
     knowledge: Literal["in-sample", "cross-fitted"] = "in-sample"
     """Whether the teacher's logits on training utterances come from the fold's own teacher or from
     teachers of inner speaker folds that did not train on them."""
     objectives: Objectives = Objectives()
     feature_map: FeatureMap = FeatureMap()
+    attention_transfer: AttentionTransfer = AttentionTransfer()
     supervised_contrastive: SupervisedContrastive = SupervisedContrastive()
     temperature: Temperature = FixedTemperature()
     schedule: Schedule = JointSchedule()
@@ -86,7 +104,11 @@ class Recipe(Section):
         if not any(wants.model_dump().values()):
             raise ValueError("objectives: every weight is 0, so there is nothing to learn")
         if wants.cross_entropy == wants.distillation == 0:
-            named = "feature_map" if wants.feature_map else "supervised_contrastive"
+            named = next(
+                name
+                for name in ("feature_map", "attention_transfer", "supervised_contrastive")
+                if getattr(wants, name)
+            )
             raise ValueError(
                 f"objectives: {named} alone never trains the student's head; "
                 "give cross_entropy or distillation a weight"
@@ -116,13 +138,34 @@ class Recipe(Section):
                 f"objectives.supervised_contrastive is {wants.supervised_contrastive} but "
                 "training.batch_size is 1, so no batch has two utterances to compare; raise it"
             )
-        if isinstance(self.student, InvertedTransformer):
-            crop, window = self.training.augment.crop_seconds, self.student.window_seconds
-            if crop is not None and crop > window:
-                raise ValueError(
-                    f"training.augment.crop_seconds {crop} is longer than "
-                    f"student.window_seconds {window}; leave it out to crop to the window"
-                )
+        crop, heard = self.training.augment.crop_seconds, self.heard_seconds
+        if crop is not None and heard is not None and crop > heard:
+            what = "window" if isinstance(self.student, InvertedTransformer) else "segment"
+            raise ValueError(
+                f"training.augment.crop_seconds {crop} is longer than student.{what}_seconds "
+                f"{heard}; leave it out to crop to the {what}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Recipe:
+        """Raise where attention or first weights are wanted that the source cannot give."""
+        weight = self.objectives.attention_transfer
+        if self.source is None:
+            for key, value, wanted in (
+                ("objectives.attention_transfer", weight, bool(weight)),
+                ("initialise", self.initialise, self.initialise == "source"),
+            ):
+                if wanted:
+                    raise ValueError(
+                        f"{key} is {value!r} but there is no source; add recipe.source, such as "
+                        "{kind: recogniser}"
+                    )
+            return self
+        if weight:
+            refuse_deaf(self.student, self.source, self.attention_transfer)
+        if self.initialise == "source":
+            refuse_unlike(self.student, self.source)
         return self
 
     @model_validator(mode="after")
@@ -145,10 +188,10 @@ class Recipe(Section):
             self._bilevel(self.meta)
         if isinstance(self.meta, LearningToTeach):
             self._learning_to_teach()
-        if self.unlabelled.kind != "none" and not self.needs_teacher:
+        if self.unlabelled.kind != "none" and not (self.needs_teacher or wants.attention_transfer):
             raise ValueError(
                 f"unlabelled.kind is {self.unlabelled.kind!r} but no objective does without labels;"
-                " give objectives.distillation or objectives.feature_map a weight"
+                " give objectives.distillation, feature_map or attention_transfer a weight"
             )
         return self
 
@@ -201,6 +244,16 @@ class Recipe(Section):
         return bool(self.objectives.distillation or self.objectives.feature_map)
 
     @property
+    def needs_source(self) -> bool:
+        """Whether the student learns or begins from the source."""
+        return bool(self.objectives.attention_transfer) or self.initialise == "source"
+
+    @property
+    def learns_from_another(self) -> bool:
+        """Whether the student has anything from a teacher or a source."""
+        return self.needs_teacher or self.needs_source
+
+    @property
     def needs_held(self) -> bool:
         """Whether utterances of held speakers are used."""
         return self.meta.kind != "none" or self.meta.train_on_held
@@ -223,13 +276,20 @@ class Recipe(Section):
 
     @property
     def student_augment(self) -> Augment:
-        """What is done to the student's training utterances; an inverted transformer's are cut to
-        its window.
+        """What is done to the student's training utterances, which are cut to what the student
+        hears at once.
         """
         augment = self.training.augment
-        if isinstance(self.student, InvertedTransformer) and augment.crop_seconds is None:
-            return augment.model_copy(update={"crop_seconds": self.student.window_seconds})
+        if self.heard_seconds is not None and augment.crop_seconds is None:
+            return augment.model_copy(update={"crop_seconds": self.heard_seconds})
         return augment
+
+    @property
+    def heard_seconds(self) -> float | None:
+        """How much of an utterance the student hears at once; None: all."""
+        if isinstance(self.student, InvertedTransformer):
+            return self.student.window_seconds
+        return self.student.segment_seconds if isinstance(self.student, Satn) else None
 
     def alone(self) -> Recipe:
         """The same student with cross-entropy only and as many updates: the honest baseline."""

@@ -33,8 +33,8 @@ class Augment(Section):
     """Longer utterances are cut to a random stretch of this length; default: whole utterances."""
 
 
-class Training(Section):
-    """How a network is fitted to a fold."""
+class Fitting(Section):
+    """How any network is fitted, whatever it learns."""
 
     epochs: Count = 50
     batch_size: Count = 32
@@ -43,26 +43,31 @@ class Training(Section):
     warmup_share: Share = 0.1
     """Share of the updates over which the rate rises to ``lr``; a cosine takes it to zero after."""
     gradient_clip: Positive | None = 1.0
+    average_decay: Share = 0.0
+    """Decay per update of the running average of the weights that is scored and kept; 0: none."""
+    smoothing_epochs: Count = 3
+    """Trailing epochs over which the epoch's validation score is averaged."""
+    updates_per_epoch: Count | None = None
+    """Updates in an epoch; default: as many as draw every training utterance once. Recipes with
+    other numbers of utterances then have the same budget."""
+    augment: Augment = Augment()
+
+
+class Training(Fitting):
+    """How a network is fitted to the emotions of a fold."""
+
     label_smoothing: Share = 0.0
     targets: Literal["majority", "votes"] = "majority"
     """What cross-entropy compares with: the label, or the shares of its votes, where the corpus
     has them (an utterance without votes keeps its label)."""
     class_weights: bool = True
     """Weigh cross-entropy by inverse class frequency in the training set (mean weight one)."""
-    average_decay: Share = 0.0
-    """Decay per update of the running average of the weights that is scored and kept; 0: none."""
     epoch_choice: Literal["validation-cross-entropy", "validation-macro-recall", "last"] = (
         "validation-cross-entropy"
     )
-    smoothing_epochs: Count = 3
-    """Trailing epochs over which the epoch's validation score is averaged."""
     batches: Literal["shuffled", "class-balanced"] = "shuffled"
     """How an epoch is dealt into batches: shuffled, or each with as equal numbers of the emotions
     as can be, so that supervised contrast finds pairs of every emotion."""
-    updates_per_epoch: Count | None = None
-    """Updates in an epoch; default: as many as draw every training utterance once. Recipes with
-    other numbers of utterances then have the same budget."""
-    augment: Augment = Augment()
 
 
 class HeadTraining(Training):

@@ -43,7 +43,11 @@ def refuse_workers(recipe: Recipe, *, student: int, teacher: int, gpus: float) -
             "workers that share each batch; raise it or ask for fewer workers"
         )
     contrast, temperature = recipe.objectives.supervised_contrastive, recipe.temperature.kind
+    similar = bool(recipe.objectives.attention_transfer) and (
+        recipe.attention_transfer.match == "similarity"
+    )
     for key, value, alone in (
+        ("attention_transfer.match", "similarity", similar),
         ("objectives.supervised_contrastive", contrast, contrast > 0),
         ("temperature.kind", temperature, temperature == "curriculum"),
         ("meta.kind", recipe.meta.kind, recipe.meta.kind != "none"),

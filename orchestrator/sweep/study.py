@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.errors import ExperimentError, StoreError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.recipe import PretrainedTeacher
+from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher
 from orchestrator.preparation import Prepared, fingerprints_of, own_protocols
+from orchestrator.source_encoder import states_wanted
 from orchestrator.store import Store
 from orchestrator.teacher_encoder import teachers_weights
 from orchestrator.training.state import derived_seed
@@ -106,8 +107,8 @@ def belongs_to(experiment: Experiment, prepared: tuple[Prepared, ...]) -> dict[s
 def recipe_and_features(experiment: Experiment) -> dict[str, Any]:
     """The recipe as the file has it, and the features.
 
-    Of a pretrained teacher's encoder it has the hash of its ``weights`` in the place of ``root``
-    and ``revision``: what it is, wherever it lies.
+    Of a pretrained teacher's or source's encoder it has the hash of its ``weights`` in the place of
+    ``root`` and ``revision``: what it is, wherever it lies.
 
     Raises:
         PretrainedError: the teacher's root is no speech encoder.
@@ -118,6 +119,16 @@ def recipe_and_features(experiment: Experiment) -> dict[str, Any]:
         told = plain["recipe"]["teacher"]
         del told["root"], told["revision"]
         told["weights"] = teachers_weights(teacher)
+    source = experiment.recipe.source
+    if isinstance(source, PretrainedSource):
+        told = plain["recipe"]["source"]
+        del told["root"], told["revision"]
+        told["weights"] = teachers_weights(states_wanted(source))
+    if source is None:
+        # so that a sweep begun before there were sources goes on
+        del plain["recipe"]["source"], plain["recipe"]["initialise"]
+        del plain["recipe"]["attention_transfer"]
+        del plain["recipe"]["objectives"]["attention_transfer"]
     return {"recipe": plain["recipe"], "features": plain["features"]}
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.changes import changed_recipe
+from orchestrator.experiment.changes import searched_recipe
 from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
@@ -194,6 +194,7 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
                     prepared,
                     store,
                     run_shards=shards_on_ray(experiment.resources, progress),
+                    tree=tree,
                 )
                 progress.enter(
                     "trials",
@@ -301,7 +302,7 @@ def _checked_space(experiment: Experiment) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=sampler)
     for _ in range(_DRAWS):
-        changed_recipe(experiment, dict(space(study.ask())), doing="searched")
+        searched_recipe(experiment, dict(space(study.ask())))
     return space
 
 

@@ -14,7 +14,7 @@ from ray import tune
 
 from orchestrator.errors import UnderstudyError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.changes import changed_recipe
+from orchestrator.experiment.changes import searched_recipe
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Store
@@ -151,4 +151,4 @@ def trial_recipe(experiment: Experiment, overrides: Mapping[str, object]) -> Rec
         ExperimentError: the overrides make no valid recipe, or change what was computed before the
             sweep began (a frozen encoder's outputs).
     """
-    return changed_recipe(experiment, overrides, doing="searched")
+    return searched_recipe(experiment, overrides)

@@ -2,7 +2,7 @@
 
 A fold run anywhere writes a :class:`Journal` into the store and never meets MLflow. On the driver's
 node one actor (:func:`start_tracking`) tails the journals and replays them through a
-:class:`Writer`. MLflow is imported by ``writer`` alone, and there only when it is used.
+:class:`Writer`. MLflow is imported only when it is used, and in no other room.
 """
 
 from __future__ import annotations

@@ -46,6 +46,11 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         ) from error
 
 
+def is_final(error: Exception) -> bool:
+    """Whether MLflow will not take a thing, however often it is offered."""
+    return getattr(error, "error_code", "") in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+
+
 def _alone(uri: str) -> AbstractContextManager[None]:
     """Two processes that create one sqlite database at once break its migration."""
     database = sqlite_path(uri)

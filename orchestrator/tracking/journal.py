@@ -16,12 +16,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from orchestrator.canonical import JSON, digest
+from orchestrator.tracking.files import check_event, fingerprint, kept_as
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Event = dict[str, Any]
-"""``event`` ("start", "metrics", "end"), ``key``, ``time`` (ms since 1970) and its content."""
+"""``event`` ("start", "metrics", "artifact", "end"), ``key``, ``time`` (ms since 1970) and its
+content."""
 
-SEGMENT = re.compile(r"(?P<number>\d{6})-[0-9a-f]{8}\.jsonl$")
+SEGMENT = re.compile(r"(?:^|/)(?P<number>\d{6})-[0-9a-f]{8}\.jsonl$")
 """File name of a segment. The random half keeps a run that was thought dead, and the one that took
 over its key, from overwriting each other."""
 
@@ -40,6 +42,9 @@ class SegmentStore(Protocol):
 
     def read_bytes(self, name: str, /) -> bytes:
         """All bytes of a file."""
+
+    def exists(self, name: str, /) -> bool:
+        """Whether a file has been written."""
 
     def list(self, prefix: str, /) -> Sequence[str]:
         """Names of the files under a folder, as ``read_bytes`` takes them."""
@@ -81,6 +86,7 @@ class Journal:
         self._folder = f"{prefix}/{key}"
         self._interval = interval
         self._waiting: list[Event] = []
+        self._files: dict[str, bytes] = {}
         self._next: int | None = None
         self._written = 0
         self._last_flush = time.monotonic()
@@ -117,8 +123,23 @@ class Journal:
             step=int(step),
             values={name: _number(float(value)) for name, value in values.items()},
         )
-        if time.monotonic() - self._last_flush >= self._pause():
-            self.flush()
+        self._flush_if_due()
+
+    def artifact(self, name: str, data: bytes) -> None:
+        """A file for the dashboard, such as a picture; the same name again replaces it there.
+
+        Args:
+            name: What the dashboard calls it: a file name, with folders before it if wanted, such
+                as ``attention/utt.png``.
+            data: Its bytes; they wait in memory until the store has taken them.
+
+        Raises:
+            ValueError: If the name would leave a folder, or is none that every store takes.
+        """
+        sha256 = fingerprint(data)
+        self._files[f"{self._folder}/{kept_as(name, sha256)}"] = data
+        self._add("artifact", name=name, sha256=sha256)
+        self._flush_if_due()
 
     def end(self, status: Status = "FINISHED", reason: str = "") -> None:
         """The run is over; written at once.
@@ -131,11 +152,11 @@ class Journal:
         self.flush()
 
     def flush(self) -> bool:
-        """Write what is waiting as one segment.
+        """Write what is waiting: the files first, then one segment that speaks of them.
 
         Returns:
-            Whether nothing is waiting now. A store that cannot be written is logged, and the events
-            wait for the next call: training goes on.
+            Whether nothing is waiting now. A store that cannot be written is logged, and events and
+            files wait for the next call: training goes on.
         """
         self._last_flush = time.monotonic()
         if not self._waiting:
@@ -144,6 +165,9 @@ class Journal:
         try:
             if self._next is None:
                 self._next = self._first_number()
+            for file, data in list(self._files.items()):
+                self._store.write_bytes(file, data)
+                del self._files[file]
             name = f"{self._folder}/{self._next:06d}-{uuid.uuid4().hex[:8]}.jsonl"
             self._store.write_bytes(name, text.encode())
         except Exception as error:  # noqa: BLE001 - training never fails for want of a dashboard
@@ -160,6 +184,10 @@ class Journal:
     def _add(self, event: str, **content: object) -> None:
         now = time.time_ns() // 1_000_000
         self._waiting.append({"event": event, "key": self.key, "time": now, **content})
+
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._last_flush >= self._pause():
+            self.flush()
 
     def _pause(self) -> float:
         """Seconds until the next segment."""
@@ -182,6 +210,8 @@ def read_segment(data: bytes) -> list[Event]:
     for event in events:
         if not isinstance(event, dict) or not {"event", "key", "time"} <= event.keys():
             raise ValueError(f"not a journal's event: {event!r}")
+        if event["event"] == "artifact":
+            check_event(event)
     return events
 
 

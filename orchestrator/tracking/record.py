@@ -51,6 +51,8 @@ class RunRecord:
     """The last segment that MLflow held when this writer first met the run."""
     values: dict[tuple[str, int], str] = field(default_factory=dict)
     """The last value sent of each (metric, step); a second attempt tells the same ones again."""
+    files: dict[str, str] = field(default_factory=dict)
+    """The digest of each file that was sent, by its name."""
 
     def holds(self, event: Event) -> bool:
         """Whether an earlier writer sent the segment that the event came in."""

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UnderstudyError
 from orchestrator.tracking.address import absolute_uri, redacted
-from orchestrator.tracking.connection import connect
+from orchestrator.tracking.connection import connect, is_final
+from orchestrator.tracking.files import (
+    RefusedFileError,
+    UnsentFileError,
+    last_files,
+    place,
+    send_file,
+)
 from orchestrator.tracking.journal import SEGMENT, Event, SegmentStore, read_segment
+from orchestrator.tracking.open_runs import open_runs
 from orchestrator.tracking.record import (
     KEY_TAG,
     MLFLOW_PARENT_TAG,
     PARENT_TAG,
     REASON_TAG,
     SEGMENT_TAG,
+    Point,
     RunRecord,
     batches,
     news,
@@ -26,7 +35,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_RUNS_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +54,7 @@ class Writer:
         self.uri = absolute_uri(uri)
         self.experiment = experiment
         self.refused: dict[str, str] = {}
-        """Segments that cannot be replayed, ever, with the reason."""
+        """Segments, and files of theirs, that cannot be replayed, ever, with the reason."""
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._runs: dict[str, RunRecord] = {}
@@ -74,13 +82,21 @@ class Writer:
 
         Raises:
             UnderstudyError: If :meth:`initialise` has not succeeded, or the store cannot be read.
+            UnsentFileError: If MLflow's place for files is out of reach; all else has been sent.
             mlflow.exceptions.MlflowException: In an outage; call again later, nothing is lost.
         """
+        unsent: UnsentFileError | None = None
         fresh: dict[str, list[str]] = {}
         for name in self._pending(store, prefix):
             fresh.setdefault(name.split("/")[-2], []).append(name)
         for key, names in fresh.items():
-            self._replay_run(store, key, names)
+            try:
+                self._replay_run(store, key, names)
+            except UnsentFileError as error:
+                # No reason for the other runs to wait: their measurements have somewhere to go.
+                unsent = error
+        if unsent is not None:
+            raise unsent
         return sum(map(len, fresh.values()))
 
     def pending(self, store: SegmentStore, prefix: str) -> int:
@@ -107,50 +123,81 @@ class Writer:
             except ValueError as error:
                 self._refuse([name], error)
         try:
-            self.apply(events)
+            self.apply(events, store)
         except (KeyError, ValueError) as error:
             self._refuse(names, error)
         except MlflowException as error:
-            if error.error_code not in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}:
+            if not is_final(error):
                 raise
             self._refuse(names, error)
         self._done.update(names)
 
     def _refuse(self, names: Iterable[str], error: Exception) -> None:
+        reason = redacted(str(error))
         for name in names:
-            self.refused[name] = redacted(str(error))
-            log.warning("tracking: %s cannot be replayed: %s", name, self.refused[name])
+            if self.refused.get(name) != reason:
+                log.warning("tracking: %s cannot be replayed: %s", name, reason)
+            self.refused[name] = reason
 
-    def apply(self, events: Iterable[Event]) -> None:
+    def apply(self, events: Iterable[Event], store: SegmentStore) -> None:
         """Bring MLflow up to date with events, in their order; the same again change nothing.
 
+        Args:
+            events: What segments hold, each with the segment's name in the store as ``segment``.
+            store: Where the files lie that events speak of.
+
         Raises:
-            UnderstudyError: If :meth:`initialise` has not succeeded.
+            UnderstudyError: If :meth:`initialise` has not succeeded, or the store cannot be read.
+            UnsentFileError: If MLflow's place for files is out of reach.
             mlflow.exceptions.MlflowException: In an outage, or if MLflow refuses a value.
         """
         by_run: dict[str, list[Event]] = {}
         for event in events:
             by_run.setdefault(event["key"], []).append(event)
         for key, told in by_run.items():
-            self._apply_run(key, told)
+            self._apply_run(key, told, store)
 
-    def _apply_run(self, key: str, events: Sequence[Event]) -> None:
+    def _apply_run(self, key: str, events: Sequence[Event], store: SegmentStore) -> None:
         run = self._known(key) or self._create(key, events)
         if run.deleted:
             return
         sent = [event for event in events if run.holds(event)]
         run.remember(points(sent))
         if len(sent) < len(events):
-            self._send(run, events[len(sent) :])
+            self._send(run, events[len(sent) :], store)
 
-    def _send(self, run: RunRecord, events: Sequence[Event]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
+    def _send(self, run: RunRecord, events: Sequence[Event], store: SegmentStore) -> None:
         fresh = run.unknown(points(events))
         params, tags = news(run, events)
-        # The tag that says what MLflow holds goes last of all, so that what a crash cut short is
-        # sent again.
+        files = [it for it in last_files(events) if run.files.get(it["name"]) != it["sha256"]]
         self._set_status(run, events)
+        # The tag that says what MLflow holds goes last of all, so that what a crash cut short is
+        # sent again; measurements do not wait for files, which may have to go to another server.
+        if files:
+            mark = {name: tags.pop(name) for name in (SEGMENT_TAG,) if name in tags}
+            self._log(run, fresh, params, tags)
+            self._send_files(run, files, store)
+            fresh, params, tags = [], {}, mark
+        self._log(run, fresh, params, tags)
+
+    def _send_files(self, run: RunRecord, events: Iterable[Event], store: SegmentStore) -> None:
+        for event in events:
+            try:
+                send_file(self._mlflow, run.run_id, event, store)
+            except RefusedFileError as error:
+                self._refuse([place(event)], error)
+            else:
+                run.files[event["name"]] = event["sha256"]
+
+    def _log(
+        self,
+        run: RunRecord,
+        fresh: Sequence[Point],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
         for some in batches(fresh, params, tags, last_tag=SEGMENT_TAG):
             self._mlflow.log_batch(
                 run.run_id,
@@ -245,23 +292,7 @@ class Writer:
         Returns:
             How many were ended.
         """
-        found: list[tuple[str, str]] = []
-        token = None
-        while True:
-            # All pages first: ending a run takes it off the list that is being paged through.
-            page = self._mlflow.search_runs(
-                [self._experiment_id],
-                "attributes.status = 'RUNNING'",
-                max_results=_RUNS_AT_ONCE,
-                page_token=token,
-            )
-            for run in page:
-                key = run.data.tags.get(KEY_TAG)
-                if key is not None and (keys is None or key in keys):
-                    found.append((key, run.info.run_id))
-            token = page.token
-            if not token:
-                break
+        found = open_runs(self._mlflow, self._experiment_id, keys)
         for key, run_id in found:
             self._mlflow.set_tag(run_id, REASON_TAG, reason)
             self._mlflow.set_terminated(run_id, status)

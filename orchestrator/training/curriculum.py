@@ -24,7 +24,7 @@ from orchestrator.experiment.curriculum import (
     RootPacing,
 )
 from orchestrator.training.data import Data
-from orchestrator.training.loop import predict_logits
+from orchestrator.training.judges import predict_logits
 
 
 def share_at(section: Pacing, time: float) -> float:

@@ -14,7 +14,7 @@ from orchestrator.features import PackedFrames
 from orchestrator.training.data import Data, scoring_batches
 from orchestrator.training.encoder_networks import EncoderSource
 from orchestrator.training.inputs import frame_data
-from orchestrator.training.loop import predict_logits
+from orchestrator.training.judges import predict_logits
 from orchestrator.training.task import FoldTask, Unlabelled
 from orchestrator.training.tokens import Tokens
 

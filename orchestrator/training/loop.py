@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import TrainingError
-from orchestrator.evaluation.metrics import scores
-from orchestrator.experiment.recipe import Training
+from orchestrator.experiment.training import Fitting
 from orchestrator.training.checkpoint import Checkpoint, Progress, Saved
-from orchestrator.training.data import Data, scoring_batches
+from orchestrator.training.data import Data
+from orchestrator.training.judges import Judge
 from orchestrator.training.means import EXTRA, Means
 from orchestrator.training.optimiser import (
     load_optimiser,
@@ -42,7 +42,7 @@ class Fitted:
     epoch: int
     """The kept epoch, counted from 1 over all stages."""
     validation_logits: np.ndarray
-    """``(validation, classes)`` of the kept weights."""
+    """What the kept weights say of the validation utterances, see ``Judged.logits``."""
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -52,10 +52,9 @@ def fit(
     data: Data,
     ids: Sequence[str],
     labels: Sequence[int] = (),
-    validation: Data,
-    validation_labels: Sequence[int],
+    judge: Judge,
     stages: Sequence[Stage],
-    settings: Training,
+    settings: Fitting,
     seed: int,
     ranks: Ranks,
     reporter: Reporter,
@@ -72,6 +71,7 @@ def fit(
         network: may say ``rate_factors()``, from prefixes of its parameters' names to factors on
             the learning rate, and ``frozen_prefixes()``, those of what is not worth keeping.
         labels: of the training utterances; needed by class-balanced batches only.
+        judge: scores the network after every epoch, which decides what epoch is kept.
         checkpoint: where to go on from, and to leave the state in now and then; default: nowhere.
         key: of the settings in the experiment file, for messages.
 
@@ -83,8 +83,7 @@ def fit(
         network,
         train=Speech(data, ids),
         order=Order(settings, data.lengths, labels=labels, seed=seed),
-        validation=validation,
-        validation_labels=torch.tensor(list(validation_labels)),
+        judge=judge,
         settings=settings,
         ranks=ranks,
         reporter=reporter,
@@ -94,29 +93,13 @@ def fit(
     ).run(stages)
 
 
-def learning_rate(step: int, *, updates: int, settings: Training) -> float:
+def learning_rate(step: int, *, updates: int, settings: Fitting) -> float:
     """Linear warm-up over ``warmup_share`` of the updates, then a cosine to zero."""
     warmup = settings.warmup_share * updates
     if step < warmup:
         return settings.lr * (step + 1) / (warmup + 1)
     share = (step - warmup) / max(1.0, updates - warmup)
     return settings.lr * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
-@torch.no_grad()
-def predict_logits(network: nn.Module, data: Data) -> Tensor:
-    """Logits ``(utterances, classes)`` on the CPU, in the order of ``data``."""
-    if not len(data):
-        raise TrainingError("there is nothing to score: the set of utterances is empty")
-    network.eval()
-    out: Tensor | None = None
-    for rows in scoring_batches(data.lengths):
-        logits = network(*data.batch(rows).inputs).logits.float().cpu()
-        if out is None:
-            out = torch.zeros(len(data), logits.shape[1])
-        out[rows] = logits
-    assert out is not None
-    return out
 
 
 class _Fit:
@@ -128,9 +111,8 @@ class _Fit:
         *,
         train: Speech,
         order: Order,
-        validation: Data,
-        validation_labels: Tensor,
-        settings: Training,
+        judge: Judge,
+        settings: Fitting,
         ranks: Ranks,
         reporter: Reporter,
         beside: nn.Module | None,
@@ -142,8 +124,7 @@ class _Fit:
         self.beside = beside
         self.train = train
         self.order = order
-        self.validation = validation
-        self.validation_labels = validation_labels
+        self.judge = judge
         self.settings = settings
         self.ranks = ranks
         self.reporter = reporter
@@ -203,16 +184,16 @@ class _Fit:
         if rows is not None:
             row["curriculum/share"] = len(rows) / len(self.train.data)
         scored = self.average if self.average is not None else self.network
-        logits = predict_logits(scored, self.validation)
-        row |= _validation(logits, self.validation_labels)
-        self._judge(row, stage)
+        judged = self.judge(scored)
+        row |= judged.row
+        self._weigh(judged.cost, stage)
         progress.history.append(row)
         self.reporter.metrics({**row, "learning_rate": rate}, step=progress.epoch)
         if stage.chooses and self._best_so_far():
             self.kept = Fitted(
                 state=kept_state(scored),
                 epoch=progress.epoch,
-                validation_logits=logits.numpy(),
+                validation_logits=judged.logits,
             )
 
     def _draws(self, stage: Stage, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -300,16 +281,14 @@ class _Fit:
                     f"{', '.join(ids)}. Lower {self.key}.lr or set {self.key}.gradient_clip"
                 )
 
-    def _judge(self, row: Mapping[str, float], stage: Stage) -> None:
-        """Add the epoch to the trail of validation scores, which begins anew where none counts."""
-        loss = row["validation/cross_entropy"]
-        if not math.isfinite(loss):
+    def _weigh(self, cost: float, stage: Stage) -> None:
+        """Add the epoch to the trail of validation costs, which begins anew where none counts."""
+        if not math.isfinite(cost):
             raise TrainingError(
-                f"validation cross_entropy became {loss} after epoch {self.progress.epoch} "
+                f"validation {self.judge.name} became {cost} after epoch {self.progress.epoch} "
                 f"(stage {stage.name!r}); lower {self.key}.lr or set {self.key}.gradient_clip"
             )
-        by_recall = self.settings.epoch_choice == "validation-macro-recall"
-        self.progress.trail.append(-row["validation/macro_recall"] if by_recall else loss)
+        self.progress.trail.append(cost)
         if not stage.chooses:
             self.progress.trail.clear()
 
@@ -317,7 +296,7 @@ class _Fit:
         recent = self.progress.trail[-self.settings.smoothing_epochs :]
         smoothed = sum(recent) / len(recent)
         best = self.kept is None or smoothed < self.progress.best
-        if best or self.settings.epoch_choice == "last":
+        if best or self.judge.last:
             self.progress.best = smoothed
             return True
         return False
@@ -375,13 +354,3 @@ def _total(sums: Mapping[str, Tensor]) -> Tensor:
 
 def _companions(stages: Sequence[Stage]) -> list[Companion]:
     return [companion for stage in stages for companion in stage.companions]
-
-
-def _validation(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    loss = nn.functional.cross_entropy(logits, labels)
-    found = scores(labels.numpy(), logits.argmax(1).numpy(), classes=logits.shape[1])
-    return {
-        "validation/cross_entropy": float(loss),
-        "validation/macro_recall": found.macro_recall,
-        "validation/accuracy": found.accuracy,
-    }

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orchestrator.experiment.recipe import Training
+from orchestrator.experiment.training import Fitting
 
 
 def new_optimiser(
-    network: nn.Module, beside: nn.Module | None, settings: Training
+    network: nn.Module, beside: nn.Module | None, settings: Fitting
 ) -> torch.optim.Optimizer:
     """AdamW over all that requires a gradient; only matrices are decayed: no norms, no biases.
 

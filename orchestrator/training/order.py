@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.distillation.batches import class_balanced, cycled
-from orchestrator.experiment.recipe import Training
+from orchestrator.experiment.training import Fitting, Training
 from orchestrator.training.state import derived_seed
 
 
@@ -61,7 +61,7 @@ class Order:
     """
 
     def __init__(
-        self, settings: Training, lengths: Tensor, *, labels: Sequence[int], seed: int
+        self, settings: Fitting, lengths: Tensor, *, labels: Sequence[int], seed: int
     ) -> None:
         self.size = settings.batch_size
         self.lengths = lengths
@@ -69,7 +69,7 @@ class Order:
         self.seed = seed
         self.updates = settings.updates_per_epoch or math.ceil(len(lengths) / self.size)
         """In each epoch, whatever it draws from."""
-        self.balanced = settings.batches == "class-balanced"
+        self.balanced = isinstance(settings, Training) and settings.batches == "class-balanced"
         assert len(self.labels) == len(lengths) or not self.balanced, "labels are needed"
 
     def batches(self, epoch: int, *, rows: Tensor | None = None) -> list[Tensor]:

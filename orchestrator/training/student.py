@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.macs import count_parameters
+from models.satn import Satn, begin_as
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import (
     Bilevel,
     CurriculumTemperature,
     DataCurriculum,
     LearningToTeach,
+    Objectives,
     UnlabelledMixed,
 )
 from orchestrator.features import PackedFrames
@@ -27,6 +29,7 @@ from orchestrator.training.curriculum import Curriculum, always, own_loss
 from orchestrator.training.difficulty import difficulty_inputs, fixed_difficulty
 from orchestrator.training.files import read_weights, statistics_tensors, write_fitted
 from orchestrator.training.inputs import FrameSource, frame_data, plain, shared_inputs
+from orchestrator.training.judges import EmotionJudge, predict_logits
 from orchestrator.training.knowledge import (
     Knowledge,
     knowledge_artifact,
@@ -34,10 +37,15 @@ from orchestrator.training.knowledge import (
     load_unlabelled_knowledge,
 )
 from orchestrator.training.launch import launch
-from orchestrator.training.loop import fit, predict_logits
+from orchestrator.training.loop import fit
 from orchestrator.training.meta import BilevelLearner, HeldSpeech, TeacherLearner
 from orchestrator.training.networks import build_network
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.source_attention import (
+    source_attention,
+    source_inputs,
+    source_recogniser,
+)
 from orchestrator.training.stage import Choose, Companion, Extra, Speech, Stage
 from orchestrator.training.state import derived_seed
 from orchestrator.training.student_loss import (
@@ -47,7 +55,7 @@ from orchestrator.training.student_loss import (
     UnlabelledLoss,
 )
 from orchestrator.training.targets import target_inputs
-from orchestrator.training.task import FoldTask, Reporter, Silent, Unlabelled
+from orchestrator.training.task import FoldTask, Reporter, Silent, Unlabelled, UnlabelledSpeech
 from orchestrator.training.teacher import load_teacher, teacher_artifact
 
 
@@ -79,7 +87,7 @@ def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
             "train": task.train.key(),
             "features": plain(task.features),
             "student": plain(recipe.student),
-            "objectives": plain(recipe.objectives),
+            "objectives": _objectives(recipe.objectives),
             "schedule": plain(recipe.schedule),
             "training": plain(recipe.training),
             "knowledge": knowledge_key,
@@ -105,11 +113,25 @@ def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
         inputs["unlabelled"] = plain(recipe.unlabelled) | {
             "speech": task.unlabelled.utterances.key()
         }
+    if recipe.needs_source:
+        inputs["source"] = source_inputs(task)
+    if recipe.objectives.attention_transfer:
+        inputs["attention_transfer"] = plain(recipe.attention_transfer)
+    if recipe.initialise != "random":
+        inputs["initialise"] = recipe.initialise
     if recipe.objectives.distillation:
         inputs["temperature"] = plain(recipe.temperature)
     if recipe.objectives.feature_map:
         inputs["feature_map"] = plain(recipe.feature_map)
     return inputs
+
+
+def _objectives(section: Objectives) -> dict[str, Any]:
+    """Their weights; one that came later adds nothing where it is 0, so that keys last."""
+    weights = plain(section)
+    if not section.attention_transfer:
+        del weights["attention_transfer"]
+    return weights
 
 
 def student_logits(
@@ -129,6 +151,20 @@ def student_logits(
     return predict_logits(network.to(task.device), data)
 
 
+def new_student(task: FoldTask, store: Store) -> nn.Module:
+    """The student before training: random weights, or where the recipe says so its source's."""
+    recipe = task.recipe
+    # the weights' first values depend on the seed and fold alone, so that students of one fold and
+    # seed start equal, taught or not
+    torch.manual_seed(derived_seed("student", task.seed, task.fold))
+    network = build_network(recipe.student, features=task.features, classes=task.classes)
+    if recipe.initialise == "source":
+        assert isinstance(network, Satn)
+        with torch.random.fork_rng():
+            begin_as(network.encoder, source_recogniser(task, store).encoder)
+    return network.to(task.device)
+
+
 def fit_student(
     task: FoldTask,
     store: Store,
@@ -144,12 +180,8 @@ def fit_student(
     there.
     """
     recipe = task.recipe
-    # the weights' first values depend on the seed and fold alone, so that students of one fold and
-    # seed start equal, taught or not
     seed = derived_seed("student", task.seed, task.fold)
-    torch.manual_seed(seed)
-    network = build_network(recipe.student, features=task.features, classes=task.classes)
-    network.to(task.device)
+    network = new_student(task, store)
     knowledge = load_knowledge(task, store, reporter=Silent()) if recipe.needs_teacher else None
     helpers = Helpers(task, student_dim=int(network.dim), knowledge=knowledge)  # type: ignore[arg-type]
     source = FrameSource(task, PackedFrames.open(store, task.frames), task.train)
@@ -163,8 +195,9 @@ def fit_student(
         data=source.data(task.train, augment=recipe.student_augment),
         ids=task.train.ids,
         labels=task.train.labels,
-        validation=source.data(task.validation),
-        validation_labels=task.validation.labels,
+        judge=EmotionJudge(
+            source.data(task.validation), task.validation.labels, settings=recipe.training
+        ),
         stages=stages,
         settings=recipe.training,
         seed=seed,
@@ -196,15 +229,19 @@ def _stages(
     hotter = None
     if isinstance(recipe.temperature, CurriculumTemperature):
         hotter = TemperatureCurriculum(recipe.temperature, classes=task.classes, device=task.device)
-    loss = StudentLoss(task, helpers, knowledge, hotter)
+    attends = bool(recipe.objectives.attention_transfer)
+    loss = StudentLoss(
+        task,
+        helpers,
+        knowledge,
+        hotter,
+        source_attention(task, store, task.train, attended=task.attended) if attends else None,
+    )
     stages: list[Stage] = []
     extra = None
     if recipe.unlabelled.kind != "none":
         assert task.unlabelled is not None
-        assert knowledge is not None
-        unlabelled = UnlabelledLoss(
-            loss, load_unlabelled_knowledge(task, task.unlabelled, store, labelled=knowledge)
-        )
+        unlabelled = _unlabelled_loss(task, task.unlabelled, store, loss)
         speech = Speech(
             source.unlabelled(task.unlabelled, store, augment=recipe.student_augment),
             task.unlabelled.utterances.ids,
@@ -237,6 +274,18 @@ def _stages(
         )
     )
     return stages
+
+
+def _unlabelled_loss(
+    task: FoldTask, speech: UnlabelledSpeech, store: Store, loss: StudentLoss
+) -> UnlabelledLoss:
+    """What teacher and source say of speech without labels."""
+    knowledge = attention = None
+    if loss.knowledge is not None:
+        knowledge = load_unlabelled_knowledge(task, speech, store, labelled=loss.knowledge)
+    if loss.attention is not None:
+        attention = source_attention(task, store, speech.utterances, attended=speech.attended)
+    return UnlabelledLoss(loss, knowledge, attention)
 
 
 def student_difficulty(task: FoldTask, store: Store) -> NDArray[np.float64] | None:

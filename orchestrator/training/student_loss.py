@@ -27,6 +27,7 @@ from orchestrator.experiment.recipe import CurriculumTemperature, FixedTemperatu
 from orchestrator.training.data import Batch
 from orchestrator.training.knowledge import Knowledge
 from orchestrator.training.optimiser import load_optimiser, optimiser_tensors, under
+from orchestrator.training.source_attention import SourceAttention, transfer_loss
 from orchestrator.training.stage import Companion
 from orchestrator.training.targets import training_targets
 from orchestrator.training.task import FoldTask
@@ -130,6 +131,8 @@ class StudentLoss:
     knowledge: Knowledge | None
     curriculum: TemperatureCurriculum | None
     """Of the temperature."""
+    attention: SourceAttention | None = None
+    """The source's, over the training utterances."""
 
     def __post_init__(self) -> None:
         """Move what does not change to the device once."""
@@ -194,17 +197,21 @@ class StudentLoss:
                 self.labels[batch.rows],
                 temperature=self.task.recipe.supervised_contrastive.temperature,
             )
-        if self.knowledge is not None:
-            terms |= self.taught(
-                output, batch, self.knowledge, values=values, teacher_logits=teacher_logits
-            )
-        return terms
+        return terms | self.taught(
+            output,
+            batch,
+            self.knowledge,
+            self.attention,
+            values=values,
+            teacher_logits=teacher_logits,
+        )
 
     def taught(
         self,
         output: Output,
         batch: Batch,
-        knowledge: Knowledge,
+        knowledge: Knowledge | None,
+        attention: SourceAttention | None,
         *,
         values: Mapping[str, Tensor | float],
         teacher_logits: Tensor | None = None,
@@ -212,6 +219,12 @@ class StudentLoss:
         """The objectives that need no label."""
         wants = self.task.recipe.objectives
         terms: dict[str, Tensor] = {}
+        if attention is not None:
+            weight = values.get(weight_of("attention_transfer"), wants.attention_transfer)
+            loss = transfer_loss(self.task, output, batch, attention)
+            terms["attention_transfer"] = weight * loss
+        if knowledge is None:
+            return terms
         if wants.distillation:
             said = teacher_logits
             if said is None:
@@ -270,8 +283,11 @@ class UnlabelledLoss:
     """The objectives that need no label, on speech that has none."""
 
     loss: StudentLoss
-    knowledge: Knowledge
+    knowledge: Knowledge | None
+    attention: SourceAttention | None = None
 
     def __call__(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Terms by objective, ``(batch,)`` each."""
-        return self.loss.taught(output, batch, self.knowledge, values=self.loss.learned)
+        return self.loss.taught(
+            output, batch, self.knowledge, self.attention, values=self.loss.learned
+        )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -157,6 +157,8 @@ class UnlabelledSpeech:
     """Outputs of the pretrained teacher's encoder for it, if the recipe has one."""
     waveforms: PackHandle | None = None
     """Its waveforms, if a fine-tuned teacher listens to them."""
+    attended: Mapping[str, EncoderHandle] = field(default_factory=dict)
+    """By ``source_name``, what the self-attention layers of a pretrained source hear of it."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,10 @@ class FoldTask:
     """Outputs of what is frozen of the pretrained teacher's encoder, if the recipe has one."""
     waveforms: PackHandle | None = None
     """Waveforms at the encoder's rate, if a fine-tuned teacher listens to them."""
+    attended: Mapping[str, EncoderHandle] = field(default_factory=dict)
+    """By ``source_name``, what the self-attention layers of a pretrained source hear."""
+    recognisers: Mapping[str, str] = field(default_factory=dict)
+    """By ``source_name``, the store's key of each recogniser that is a source."""
     held: Utterances | None = None
     """Training speakers kept apart for meta-learning, if the protocol does."""
     unlabelled: UnlabelledSpeech | None = None

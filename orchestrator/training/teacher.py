@@ -28,6 +28,7 @@ from orchestrator.training.encoder_networks import (
 from orchestrator.training.files import read_weights, statistics_tensors, write_fitted
 from orchestrator.training.fitted_teachers import EncoderTeacher, Teacher, VitTeacher
 from orchestrator.training.inputs import FrameSource, plain, shared_inputs
+from orchestrator.training.judges import EmotionJudge
 from orchestrator.training.launch import launch
 from orchestrator.training.loop import fit
 from orchestrator.training.networks import build_network
@@ -168,8 +169,7 @@ def _fit_teacher(
         data=data,
         ids=train.ids,
         labels=train.labels,
-        validation=validation,
-        validation_labels=task.validation.labels,
+        judge=EmotionJudge(validation, task.validation.labels, settings=settings),
         stages=[
             label_stage(
                 "teacher",

@@ -14,6 +14,7 @@ from orchestrator.corpora.audio import (
     examine,
     examine_all,
     examine_in_order,
+    rate_of,
     resample,
 )
 from orchestrator.corpora.listing import Problem
@@ -321,6 +322,33 @@ def test_ending_early_leaves_what_has_not_begun_alone() -> None:
     each.close()
 
     assert 1 <= len(source.asked) < 20_000
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+def test_a_file_tells_its_rate_without_being_heard(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a{suffix}"
+    soundfile.write(file, np.zeros(22050), 22050)
+    if suffix == ".wav":
+        file.write_bytes(file.read_bytes()[:1000])
+
+    assert rate_of(FileSource(), str(file)) == 22050
+
+
+def test_a_file_without_a_rate_is_refused_as_when_it_is_heard(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
+
+    for name, kind in (("text.wav", "unreadable"), ("gone.wav", "missing")):
+        with pytest.raises(AudioError, match=name) as caught:
+            rate_of(FileSource(), str(tmp_path / name))
+        assert caught.value.kind == kind
+
+
+def test_a_source_that_does_not_tell_rates_is_heard() -> None:
+    class Tones:
+        def read(self, path: str) -> tuple[np.ndarray, int]:
+            return np.zeros(10, dtype=np.float32), int(path)
+
+    assert rate_of(Tones(), "11025") == 11025
 
 
 def test_no_recording_of_the_real_emodb_has_a_problem(emodb_root: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from orchestrator.corpora.audio import FileSource
 from orchestrator.corpora.documented import Comparison, compared
 from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.corpora.listing import Documented, Listing, Problem
-from orchestrator.experiment.corpus import EmodbCorpus, IemocapCorpus, SyntheticCorpus
+from orchestrator.experiment.corpus import (
+    EmodbCorpus,
+    IemocapCorpus,
+    SyntheticCorpus,
+    TableCorpus,
+)
 
 
 def section(root: Path, **more: object) -> EmodbCorpus:
@@ -88,6 +94,26 @@ def test_report_on_a_corpus_of_which_nothing_can_be_used(small_emodb: Path) -> N
     assert (report.usable, report.used, report.seconds) == (False, 0, 0.0)
     assert (report.fingerprint, report.durations, report.agreement) == ("", {}, None)
     assert report.set_aside.counts == {"zero-length": 6}
+
+
+def test_words_of_a_transcribed_corpus_are_counted_by_utterances(
+    tmp_path: Path, write_tone: Callable[..., Path]
+) -> None:
+    for place in range(4):
+        write_tone(tmp_path / f"{place}.wav", hz=100.0 + 20 * place)
+    file = tmp_path / "all.csv"
+    said = ("Oh no, no!", "no", "...", "oh")
+    rows = [f'{place}.wav,s1,"{words}",joy' for place, words in enumerate(said)]
+    file.write_text("\n".join(["path,speaker,transcript,emotion", *rows, ""]))
+    given = TableCorpus(kind="table", file=str(file), role="transcribed", problems="set-aside")
+
+    report = check_corpus(given)
+
+    assert report.usable
+    assert report.words == {"no": 2, "oh": 2}
+    assert (report.emotions, report.crossed) == ({}, {})
+    assert report.set_aside.counts == {"no-transcript": 1}
+    assert check_corpus(given.model_copy(update={"role": "labelled"})).words == {}
 
 
 def test_report_on_the_built_in_corpus() -> None:

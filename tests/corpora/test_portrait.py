@@ -51,6 +51,35 @@ def test_bars_are_plain_where_there_is_neither() -> None:
     assert (by, counts.to_numpy().tolist()) == ("", [[1], [1]])
 
 
+def spoken(*said: str) -> Corpus:
+    made = corpus(*[("", "", "male")] * len(said))
+    return Corpus("spoken", "table", made.table.assign(transcript=list(said)))
+
+
+def test_words_stand_for_emotions_where_there_are_none() -> None:
+    by, counts = stacks(spoken("Oh no, no!", "No", "yes").table)
+
+    assert (by, counts.columns.tolist()) == ("gender", ["male"])
+    assert counts["male"].to_dict() == {"no": 2, "oh": 1, "yes": 1}
+    assert counts.index.tolist() == ["no", "oh", "yes"]
+
+
+def test_emotions_come_before_words() -> None:
+    table = spoken("oh", "no").table.assign(emotion=["joy", ""])
+
+    assert stacks(table)[1].index.tolist() == ["joy", "unlabelled"]
+
+
+@pytest.mark.parametrize(("words", "title"), [(20, "Words by"), (21, "Most frequent of 21 words")])
+def test_of_many_words_the_most_frequent_are_drawn(tmp_path: Path, words: int, title: str) -> None:
+    names = [f"word{chr(ord('a') + place)}" for place in range(words)]
+    text = draw(spoken(*names, "worda"), tmp_path / "words.svg").read_text()
+
+    drawn = [name for name in names if f"<!-- {name} -->" in text]
+    assert drawn == names[:20]
+    assert title in text
+
+
 @pytest.mark.parametrize("longest", [2.0, 300.0], ids=["linear", "logarithmic"])
 def test_a_picture_is_written(tmp_path: Path, longest: float) -> None:
     rows = [("joy", "train", ""), ("fear", "test", ""), ("joy", "", "")]

@@ -181,3 +181,16 @@ def emodb(root: Path, *, recognition: bool = True, audio: bool = False) -> Path:
     if recognition:
         (root / "erkennung.txt").write_bytes(emodb_recognition(names))
     return root
+
+
+def fsdd(root: Path, *, audio: bool = False) -> Path:
+    """3000 files ``recordings/7_jackson_32.wav``, and a file beside them."""
+    names = [
+        f"recordings/{digit}_{speaker}_{take}.wav"
+        for speaker in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+        for digit in range(10)
+        for take in range(50)
+    ]
+    put(root, names, audio=audio)
+    (root / "README.md").write_text("about the recordings\n")
+    return root

@@ -55,7 +55,7 @@ def test_roles_divide_the_corpora() -> None:
         (MORE | {"pattern": "**.wav"}, "does not lead to files below root"),
         (MORE | {"pattern": ""}, "does not lead to files below root"),
         (EMODB | {"name": "b", "speakers_apart": True}, "speakers_apart says something of an unl"),
-        (EMODB | {"name": "b", "role": "none"}, "'labelled' or 'unlabelled'"),
+        (EMODB | {"name": "b", "role": "none"}, "'labelled', 'unlabelled' or 'transcribed'"),
         (
             EMODB | {"name": "b", "protocol": {"kind": "cross-corpus"}},
             "give it as the experiment's protocol",

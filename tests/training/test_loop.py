@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Training
 from orchestrator.training.data import Batch, PooledData
-from orchestrator.training.loop import Fitted, fit, learning_rate, predict_logits
+from orchestrator.training.judges import EmotionJudge, predict_logits
+from orchestrator.training.loop import Fitted, fit, learning_rate
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Extra, Losses, Speech, Stage
 from orchestrator.training.weights import kept_state
@@ -97,8 +98,7 @@ def run(
         network,
         data=PooledData(np.zeros((rows, 1, 1))),
         ids=[f"u{row}" for row in range(rows)],
-        validation=PooledData(np.zeros((len(labels), 1, 1))),
-        validation_labels=labels,
+        judge=EmotionJudge(PooledData(np.zeros((len(labels), 1, 1))), labels, settings=settings),
         stages=stages or [Stage("student", settings.epochs, losses)],
         settings=settings,
         seed=0,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.outputs import Output
 from orchestrator.experiment.recipe import Augment, Training
 from orchestrator.training.data import Batch
+from orchestrator.training.judges import EmotionJudge
 from orchestrator.training.loop import Stage, fit
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.task import Silent
@@ -71,14 +72,14 @@ def fitted(ranks: Ranks) -> dict[str, Tensor]:
         loss = nn.functional.cross_entropy(output.logits, LABELS[batch.rows], reduction="none")
         return {"cross_entropy": loss}
 
+    settings = Training(epochs=2, batch_size=3, lr=1e-2, weight_decay=0.5, average_decay=0.5)
     found = fit(
         network,
         data=data,
         ids=[f"u{row}" for row in range(7)],
-        validation=data,
-        validation_labels=LABELS.tolist(),
+        judge=EmotionJudge(data, LABELS.tolist(), settings=settings),
         stages=[Stage("matching", 2, matching, chooses=False), Stage("student", 2, labels)],
-        settings=Training(epochs=2, batch_size=3, lr=1e-2, weight_decay=0.5, average_decay=0.5),
+        settings=settings,
         seed=0,
         ranks=ranks,
         reporter=Silent(),

@@ -22,6 +22,7 @@ from orchestrator.store import Artifact, Store
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, PooledData
 from orchestrator.training.fold_run import Role, run_fold
+from orchestrator.training.judges import EmotionJudge
 from orchestrator.training.loop import Fitted, fit
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Companion, Extra, Speech, Stage
@@ -152,8 +153,7 @@ class World:
             data=self.data,
             ids=[f"u{row}" for row in range(ROWS)],
             labels=LABELS,
-            validation=self.validation,
-            validation_labels=[0, 1, 2, 2, 1, 0],
+            judge=EmotionJudge(self.validation, [0, 1, 2, 2, 1, 0], settings=self.settings),
             stages=self.stages,
             settings=self.settings,
             seed=7,

@@ -60,6 +60,9 @@ class Source:
 _CREMA_D: Final = "CheyneyComputerScience/CREMA-D"
 # One commit, so that everybody has the same files: the one that recent work on the corpus names.
 _CREMA_D_COMMIT: Final = "1658cd342dff90010aa843eaeebd53610a08b1dc"
+_FSDD: Final = "Jakobovski/free-spoken-digit-dataset"
+# Version 1.0.10, the last one, by the commit that it names.
+_FSDD_COMMIT: Final = "d6938f9bf1545aa66d8489fc9f1385a7abd64282"
 _MELD_TABLES: Final = "https://raw.githubusercontent.com/declare-lab/MELD/master/data/MELD"
 
 SOURCES: Final[Mapping[str, Source]] = {
@@ -74,6 +77,11 @@ SOURCES: Final[Mapping[str, Source]] = {
         # No published checksum.
         archive=Remote("http://emodb.bilderbar.info/download/download.zip"),
         root_holds="wav",
+    ),
+    "fsdd": Source(
+        # No published checksum: GitHub packs the archive on demand.
+        archive=Remote(f"https://codeload.github.com/{_FSDD}/tar.gz/{_FSDD_COMMIT}"),
+        root_holds="recordings",
     ),
     "meld": Source(
         # No published checksum.

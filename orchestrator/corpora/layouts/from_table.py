@@ -28,7 +28,7 @@ ABOUT: Final = About(
 
 # To the rest of the house these names mean something else than to whoever wrote the file.
 _TAKEN: Final = ("content", "duration", "stated")
-# Of an unlabelled corpus.
+# Of a corpus whose emotions are not read.
 _UNREAD: Final = ("emotion", "votes", "agreement", "split")
 
 
@@ -39,15 +39,15 @@ def list_table(section: TableCorpus) -> Listing:
     are numbered from 1, the header not counted; messages name the line too where each row is a
     line. Columns of the file called ``content``,
     ``duration`` or ``stated`` are found under the names ``file_content`` and so on. An unlabelled
-    corpus needs no column but the paths.
+    corpus needs no column but the paths, a transcribed one those, speakers and transcripts.
 
     Raises:
         CorpusError: the file or the root is missing or unreadable, a column is missing, there are
             no rows, or two rows share an id.
     """
     title = f"corpus {section.title!r}"
-    heard_only = section.role == "unlabelled"
-    if heard_only:
+    emotions_read = section.role == "labelled"
+    if not emotions_read:
         section = section.model_copy(
             update={"split_column": None, "agreement_column": None, "votes_columns": {}}
         )
@@ -73,12 +73,14 @@ def list_table(section: TableCorpus) -> Listing:
 
     paths = column(section.path_column, key="path_column")
     table, remarks = _renamed(content, file=file)
-    if heard_only:
+    if not emotions_read:
         table = table.drop(columns=[name for name in _UNREAD if name in table]).assign(emotion="")
     table["path"] = [str(root / path) if path else "" for path in paths]
     # A column that a map makes need not be there.
     for target, name in (("speaker", section.speaker_column), ("emotion", section.emotion_column)):
-        if heard_only and (target == "emotion" or name == target not in content):
+        unread = target == "emotion" and not emotions_read
+        unknown = section.role == "unlabelled" and name == target not in content
+        if unread or unknown:
             table[target] = ""
         elif target not in section.columns:
             table[target] = column(name, key=f"{target}_column")
@@ -92,6 +94,8 @@ def list_table(section: TableCorpus) -> Listing:
         "transcript": section.transcript_column,
         "agreement": section.agreement_column,
     }
+    if section.role == "transcribed" and section.transcript_column is None:
+        optional["transcript"] = "transcript"
     for target, given in optional.items():
         if given is not None:
             table[target] = column(given, key=f"{target}_column")

@@ -30,6 +30,7 @@ EMODB = "/download/download.zip"
 RAVDESS = "/records/1188976/files/Audio_Speech_Actors_01-24.zip"
 MELD = "/~mihalcea/downloads/MELD.Raw.tar.gz"
 MELD_TABLES = "/declare-lab/MELD/master/data/MELD"
+FSDD = "/Jakobovski/free-spoken-digit-dataset/tar.gz/d6938f9bf1545aa66d8489fc9f1385a7abd64282"
 CREMA_D = f"/CheyneyComputerScience/CREMA-D/tar.gz/{COMMIT}"
 CREMA_D_MEDIA = f"/media/CheyneyComputerScience/CREMA-D/{COMMIT}"
 
@@ -116,6 +117,19 @@ def test_emodb_comes_into_a_folder_of_its_name(server: FileServer, tmp_path: Pat
         "size": len(archive),
         "sha256": sha256(archive),
     }
+
+
+def test_fsdd_comes_out_of_the_folder_that_github_packs_it_in(
+    server: FileServer, tmp_path: Path
+) -> None:
+    packed = {"README.md": b"about", "recordings/7_jackson_32.wav": b"RIFF"}
+    top = "free-spoken-digit-dataset-d6938f9bf1545aa66d8489fc9f1385a7abd64282"
+    server.files[FSDD] = tarred({f"{top}/{name}": body for name, body in packed.items()})
+
+    done = fetched("fsdd", tmp_path, server)
+
+    assert tree(tmp_path / "fsdd") == packed
+    assert done.left == (f"understudy corpora check fsdd {tmp_path / 'fsdd'}",)
 
 
 def test_the_same_command_again_does_nothing(server: FileServer, tmp_path: Path) -> None:
@@ -416,7 +430,7 @@ def test_a_corpus_that_must_be_asked_for_says_where(tmp_path: Path, name: str) -
         fetch_corpus(name, tmp_path)
 
     assert KINDS[name].about.obtain
-    assert "fetch can: crema-d, emodb, meld, ravdess" in str(failed.value)
+    assert "fetch can: crema-d, emodb, fsdd, meld, ravdess" in str(failed.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -580,4 +594,4 @@ def test_names_that_cannot_be_fetched_are_not_suggested(tmp_path: Path, name: st
         fetch_corpus(name, tmp_path)
 
     said = str(failed.value).partition(";")[2]
-    assert said == " known: crema-d, emodb, iemocap, meld, ravdess, savee"
+    assert said == " known: crema-d, emodb, fsdd, iemocap, meld, ravdess, savee"

@@ -1,4 +1,4 @@
-"""Unlabelled speech beside labelled corpora: nobody whom a fold tests may be heard in training."""
+"""Other speech beside labelled corpora: nobody whom a fold tests may be heard in training."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NAMED: Final = 3
 
 
 def kept_apart(corpus: Corpus, section: CorpusSection, *, labelled: Sequence[Corpus]) -> Corpus:
-    """An unlabelled corpus that shares neither speakers nor sounds with the labelled ones.
+    """An unlabelled or transcribed corpus that shares no speaker and no sound with labelled ones.
 
     Whoever speaks there may be in any fold's test set. So the corpus must name all its speakers,
     and none as a labelled corpus does, or its section must declare ``speakers_apart``. A sound that
     a labelled corpus has too is refused, whatever is declared; with ``problems: set-aside`` the
-    unlabelled copy is set aside. Silence is nobody's.
+    copy that is not labelled is set aside. Silence is nobody's.
 
     Args:
-        corpus: the unlabelled one.
+        corpus: the one that is not labelled.
         section: that it was loaded from.
         labelled: those that folds are made of.
 
@@ -35,8 +35,9 @@ def kept_apart(corpus: Corpus, section: CorpusSection, *, labelled: Sequence[Cor
             mends.
     """
     beside = ", ".join(repr(other.name) for other in labelled)
+    named_so = f"{section.role} corpus {corpus.name!r}"
     if not section.speakers_apart:
-        _refuse_speakers(corpus, labelled=labelled, beside=beside)
+        _refuse_speakers(corpus, labelled=labelled, beside=beside, named_so=named_so)
     copies = tuple(_copies(corpus, labelled))
     if not copies:
         return corpus
@@ -45,7 +46,7 @@ def kept_apart(corpus: Corpus, section: CorpusSection, *, labelled: Sequence[Cor
         more = f"; and {len(copies) - _NAMED} more" if len(copies) > _NAMED else ""
         so = ", so their speakers are not apart as speakers_apart declares"
         raise CorpusError(
-            f"unlabelled corpus {corpus.name!r}: {len(copies)} utterances are heard in {beside} "
+            f"{named_so}: {len(copies)} utterances are heard in {beside} "
             f"too{so if section.speakers_apart else ''}: {named}{more}. Take these files out of "
             "it, or set problems: set-aside for it to go on without them"
         )
@@ -53,7 +54,7 @@ def kept_apart(corpus: Corpus, section: CorpusSection, *, labelled: Sequence[Cor
     left = corpus.table[~corpus.table["id"].isin(aside)]
     if not len(left):
         raise CorpusError(
-            f"unlabelled corpus {corpus.name!r}: every utterance is heard in {beside} too, so "
+            f"{named_so}: every utterance is heard in {beside} too, so "
             "nothing is left to listen to; take it out of corpora"
         )
     return dataclasses.replace(
@@ -64,13 +65,15 @@ def kept_apart(corpus: Corpus, section: CorpusSection, *, labelled: Sequence[Cor
     )
 
 
-def _refuse_speakers(corpus: Corpus, *, labelled: Sequence[Corpus], beside: str) -> None:
+def _refuse_speakers(
+    corpus: Corpus, *, labelled: Sequence[Corpus], beside: str, named_so: str
+) -> None:
     """Raise where a speaker may be one of a labelled corpus, for all that names tell."""
     declare = f"if nobody who speaks there speaks in {beside}, declare it with speakers_apart: true"
     unknown = int((corpus.table["speaker"] == "").sum())
     if unknown:
         raise CorpusError(
-            f"unlabelled corpus {corpus.name!r}: nobody says who speaks in {unknown} of its "
+            f"{named_so}: nobody says who speaks in {unknown} of its "
             f"{len(corpus.table)} utterances, and those whom a fold tests must not be heard in "
             f"training; {declare}"
         )
@@ -78,7 +81,7 @@ def _refuse_speakers(corpus: Corpus, *, labelled: Sequence[Corpus], beside: str)
         shared = sorted(set(corpus.table["speaker"]) & set(other.table["speaker"]))
         if shared:
             raise CorpusError(
-                f"unlabelled corpus {corpus.name!r}: {few(map(repr, shared))} also speak in "
+                f"{named_so}: {few(map(repr, shared))} also speak in "
                 f"{other.name!r}, and those whom a fold tests must not be heard in training; take "
                 f"them out of one of the two, or {declare}"
             )

@@ -1,0 +1,214 @@
+"""The sources of attention of an experiment: recognisers to fit, pretrained encoders to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.canonical import digest
+from orchestrator.corpora import Corpus
+from orchestrator.corpora.strings import joined_strings
+from orchestrator.corpora.transcribed import load_transcribed, native_rate
+from orchestrator.corpus_inputs import Build, device_of, source_recipes
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import Experiment
+from orchestrator.experiment.experiment import Resources
+from orchestrator.experiment.features import LogMelFeatures
+from orchestrator.experiment.sources import Recogniser, RecogniserSource
+from orchestrator.features import feature_shards, pack_handle
+from orchestrator.source_encoder import source_name
+from orchestrator.store import Store
+from orchestrator.tracking.tree import RunTree
+from orchestrator.training.recogniser import RecogniserTask, Transcribed, recogniser_artifact
+from orchestrator.training.task import Silent
+
+
+@dataclass(frozen=True)
+class PreparedRecogniser:
+    """A recogniser to fit, and the speech that it hears."""
+
+    heard: Corpus
+    """The transcribed corpus, or strings of its utterances."""
+    task: RecogniserTask
+
+
+@dataclass(frozen=True)
+class PreparedSources:
+    """The recognisers that an experiment's recipes learn from, shared by all corpora and folds."""
+
+    transcribed: Corpus
+    recognisers: Mapping[str, PreparedRecogniser]
+    """By ``source_name``."""
+
+    def keys(self, store: Store) -> dict[str, str]:
+        """Where each recogniser is, or will be, in the store."""
+        return {name: one.task.key(store) for name, one in self.recognisers.items()}
+
+    def describe(self) -> str:
+        """What the protocol string adds."""
+        return f" | recogniser: {self.transcribed.name} ({len(self.transcribed.table)} utterances)"
+
+    def stages(
+        self, experiment: Experiment, store: Store, *, tree: RunTree | None
+    ) -> Iterator[tuple[str, Sequence[Build]]]:
+        """What makes the recognisers: the name and the jobs of each stage, in order."""
+        for name, one in self.recognisers.items():
+            yield (
+                f"features of {one.heard.name}",
+                feature_shards(one.heard, experiment.features, store=store),
+            )
+            yield (
+                f"speech recogniser on {one.heard.name}",
+                (FitRecogniser(one.task, store, tree, name),),
+            )
+
+
+@dataclass(frozen=True)
+class FitRecogniser:
+    """Fits a recogniser unless the store has it; picklable, callable anywhere."""
+
+    task: RecogniserTask
+    store: Store
+    tree: RunTree | None
+    name: str
+
+    def __call__(self) -> bool:
+        """Fit it, telling its course to the journal of its own run; whether the store had it."""
+        if self.tree is None:
+            return recogniser_artifact(self.task, self.store, reporter=Silent()).reused
+        journal = self.tree.journal("source", self.name)
+        journal.start(
+            name=f"recogniser {self.task.corpus}",
+            parent=self.tree.key(),
+            params={"recogniser": self.task.section.model_dump(mode="json")},
+            tags={"understudy.kind": "source"},
+        )
+        try:
+            reused = recogniser_artifact(self.task, self.store, reporter=journal).reused
+        except Exception as error:
+            journal.end("FAILED", reason=f"{type(error).__name__}: {error}")
+            raise
+        journal.end("FINISHED")
+        return reused
+
+
+def read_sources(
+    experiment: Experiment,
+    labelled: Sequence[Corpus],
+    store: Store,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedSources | None:
+    """Load the transcribed corpus and see what is to be fitted on it; None where nothing is.
+
+    Args:
+        labelled: the corpora that folds are made of, with which it shares nobody.
+
+    Raises:
+        CorpusError: the corpus is missing or damaged, or not apart from the labelled ones.
+        ExperimentError: there is none, its speakers are too few, or its audio has no such
+            frequencies as the features.
+    """
+    wanted = {
+        source_name(recipe.source): (where, recipe.source)
+        for where, recipe in source_recipes(experiment).items()
+        if isinstance(recipe.source, RecogniserSource)
+    }
+    if not wanted:
+        return None
+    if not experiment.transcribed:
+        where = next(iter(wanted.values()))[0]
+        raise ExperimentError(
+            f"{where}recipe.source.kind is 'recogniser' but no corpus has role: transcribed; add "
+            "one to corpora, such as {kind: fsdd, root: FOLDER}"
+        )
+    section = experiment.transcribed[0]
+    corpus = load_transcribed(section, memory=store.folder, progress=progress, labelled=labelled)
+    refuse_frequencies(corpus, experiment.features)
+    recognisers = {}
+    for name, (where, source) in wanted.items():
+        heard = heard_corpus(corpus, source)
+        train, validation = split_speakers(
+            corpus, count=source.validation_speakers, seed=source.seed, where=where
+        )
+        recognisers[name] = PreparedRecogniser(
+            heard,
+            recogniser_task(
+                heard,
+                source,
+                features=experiment.features,
+                resources=experiment.resources,
+                store=store,
+                train=train,
+                validation=validation,
+                seed=source.seed,
+                device=device_of(experiment),
+            ),
+        )
+    return PreparedSources(corpus, recognisers)
+
+
+def recogniser_task(
+    heard: Corpus,
+    section: Recogniser,
+    *,
+    features: LogMelFeatures,
+    resources: Resources,
+    store: Store,
+    train: Sequence[str],
+    validation: Sequence[str],
+    seed: int,
+    device: str,
+) -> RecogniserTask:
+    """The fit of a recogniser to all that the ``train`` speakers say in ``heard``."""
+    return RecogniserTask(
+        corpus=heard.name,
+        section=section,
+        features=features,
+        frames=pack_handle(heard, features, store=store),
+        train=Transcribed.of(heard.table, train),
+        validation=Transcribed.of(heard.table, validation),
+        seed=seed,
+        threads=resources.trial.cpus,
+        device=device,
+        checkpoint_minutes=resources.checkpoint_minutes,
+    )
+
+
+def heard_corpus(corpus: Corpus, section: Recogniser) -> Corpus:
+    """What the recogniser hears of a transcribed corpus: strings of its utterances, or itself."""
+    return corpus if section.strings is None else joined_strings(corpus, section.strings)
+
+
+def split_speakers(
+    corpus: Corpus, *, count: int, seed: int, where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Speakers to train on, and ``count`` who choose the epoch, drawn by ``seed``.
+
+    Raises:
+        ExperimentError: nobody would be left to train on.
+    """
+    speakers = sorted(set(corpus.table["speaker"]))
+    if count >= len(speakers):
+        raise ExperimentError(
+            f"{where}recipe.source.validation_speakers is {count}, but corpus {corpus.name!r} has "
+            f"{len(speakers)} speakers, so nobody is left to train on; lower it"
+        )
+    ranked = sorted(speakers, key=lambda name: digest(["recogniser", seed, name]))
+    return tuple(sorted(ranked[count:])), tuple(sorted(ranked[:count]))
+
+
+def refuse_frequencies(corpus: Corpus, features: LogMelFeatures) -> None:
+    """Raise where the features look for frequencies that the corpus was not recorded with.
+
+    Raises:
+        ExperimentError: names both and the mend.
+    """
+    rate = native_rate(corpus)
+    top = features.sample_rate / 2 if features.highest_hz is None else features.highest_hz
+    if top > rate / 2:
+        raise ExperimentError(
+            f"features.highest_hz is {top:g} but corpus {corpus.name!r} was recorded at {rate} Hz, "
+            f"so it has nothing above {rate // 2} Hz and its attention would be to other bins than "
+            f"the student's; set features.highest_hz: {rate // 2}, for both"
+        )
