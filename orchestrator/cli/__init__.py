@@ -137,11 +137,18 @@ def evaluate(
 
     Example: `understudy evaluate experiments/demo.yaml --best-of demo`
     """
+    from orchestrator.cli.recogniser import evaluate_recogniser
     from orchestrator.evaluation.evaluate import run_evaluation
     from orchestrator.evaluation.report import render
     from orchestrator.experiment import load_experiment
+    from orchestrator.experiment.loading import is_recogniser_file
     from orchestrator.sweep.sweep import best_of as best_recipe
 
+    if is_recogniser_file(file):
+        evaluate_recogniser(
+            file, overrides or (), variant=variant, best_of=best_of, as_json=as_json
+        )
+        return
     experiment = load_experiment(file, overrides=overrides or (), variant=variant)
     if best_of is None and experiment.evaluate.selection == "same-corpus":
         best_of = experiment.name
@@ -177,11 +184,18 @@ def report(
 
     Example: `understudy report experiments/demo.yaml --plots plots/`
     """
+    from orchestrator.cli.recogniser import report_recogniser
     from orchestrator.evaluation.report import markdown as as_markdown
     from orchestrator.evaluation.report import plot, plot_sweep, render
     from orchestrator.evaluation.stored import stored_result, stored_sweep
     from orchestrator.experiment import load_experiment
+    from orchestrator.experiment.loading import is_recogniser_file
 
+    if is_recogniser_file(file):
+        report_recogniser(
+            file, overrides or (), variant=variant, as_json=as_json, markdown=markdown
+        )
+        return
     experiment = load_experiment(file, overrides=overrides or (), variant=variant)
     result, searched = stored_result(experiment), stored_sweep(experiment)
     console = console_for(as_json=as_json)

@@ -152,9 +152,11 @@ class RecogniserJudge(Judge):
 
     @torch.no_grad()
     def __call__(self, network: nn.Module) -> Judged:
-        """The network's words; ``logits`` holds edits and labels of each utterance."""
+        """CTC loss and error rate; ``logits`` holds, of each utterance, labels, substitutions,
+        deletions and insertions.
+        """
         network.eval()
-        edits = np.zeros((len(self.data), 2), dtype=np.int64)
+        edits = np.zeros((len(self.data), 4), dtype=np.int64)
         total = 0.0
         for rows in scoring_batches(self.data.lengths):
             recognised = network(*self.data.batch(rows).inputs)
@@ -165,10 +167,11 @@ class RecogniserJudge(Judge):
             heard = greedy_decode(recognised.logits, recognised.token_lengths)
             for row, labels in zip(rows.tolist(), heard, strict=True):
                 reference = self.references[row]
-                edits[row] = edit_distance(reference, labels).total, len(reference)
+                one = edit_distance(reference, labels)
+                edits[row] = len(reference), one.substitutions, one.deletions, one.insertions
         loss = total / len(self.data)
-        errors, labels_told = edits.sum(0)
-        rate = float(errors) / max(1, int(labels_told))
+        told, *errors = edits.sum(0).tolist()
+        rate = sum(errors) / max(1, told)
         row = {"validation/ctc": loss, "validation/error_rate": rate}
         return Judged(row, rate if self.by_errors and np.isfinite(loss) else loss, edits)
 
@@ -315,7 +318,8 @@ def load_recogniser(
 def recognition_errors(
     task: RecogniserTask, utterances: Transcribed, *, store: Store, trained: Artifact
 ) -> np.ndarray:
-    """Edits and labels of each of ``utterances``, ``(utterances, 2)``, from the store or now.
+    """Labels, substitutions, deletions and insertions of each of ``utterances``,
+    ``(utterances, 4)``, from the store or now.
 
     A stage of its own: what is tested is no part of the recogniser's key.
     """
