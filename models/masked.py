@@ -1,9 +1,11 @@
-"""Normalisation of images (batch, channels, frames, bins) whose padded frames do not count."""
+"""Normalisation of what is padded, so that padded frames do not count."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from models.outputs import length_mask
 
 
 class MaskedInstanceNorm(nn.Module):
@@ -30,3 +32,26 @@ class MaskedInstanceNorm(nn.Module):
         centred = planes - mean
         variance = (centred.square().sum(-1) * real).sum(-1)[..., None, None] / count
         return centred * (torch.rsqrt(variance + self.eps) * real[..., None])
+
+
+def level_over_time(frames: Tensor, lengths: Tensor, *, floor: float = 1e-3) -> Tensor:
+    """Bring each feature of each utterance to mean 0 and deviation 1 over its real frames.
+
+    What stays the same throughout an utterance (microphone, distance, room) goes, and with it how
+    loud it was.
+
+    Args:
+        frames: (batch, frames, features).
+        lengths: (batch,) int, real frames of each utterance, at least 1.
+        floor: added to the variance, so that a feature that hardly varies is not blown up.
+
+    Returns:
+        (batch, frames, features), padding zero.
+    """
+    real = length_mask(lengths, frames.shape[1])[..., None]
+    # Statistics in float32 also under autocast: sums over hundreds of frames.
+    exact = frames.to(torch.promote_types(frames.dtype, torch.float32)).masked_fill(~real, 0.0)
+    count = lengths[:, None, None]
+    centred = (exact - exact.sum(1, keepdim=True) / count).masked_fill(~real, 0.0)
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + floor)

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.masked import level_over_time
 from models.outputs import Heads, Output, length_mask
 from models.pooling import AttentivePooling
 from models.tcn import TemporalConvNet
@@ -55,6 +56,8 @@ class SatnEncoder(nn.Module):
         heads: attention heads.
         mlp_dim: hidden width of the feed-forward layers.
         dropout: share dropped in the convolutional network and in the transformer.
+        instance_norm: level each feature over the utterance (or segment) first, see
+            ``models.masked.level_over_time``; a causal network then hears that much of the future.
 
     Raises:
         ValueError: ``heads`` does not divide ``dim``, ``depth`` is less than 1, or ``kernel`` is
@@ -75,6 +78,7 @@ class SatnEncoder(nn.Module):
         heads: int,
         mlp_dim: int,
         dropout: float,
+        instance_norm: bool = False,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -85,6 +89,7 @@ class SatnEncoder(nn.Module):
         self.channels = channels
         self.dim = dim
         self.stride = stride
+        self.instance_norm = instance_norm
         self.sizes: dict[str, int] = {
             "bins": bins,
             "channels": channels,
@@ -123,6 +128,8 @@ class SatnEncoder(nn.Module):
             frames: (batch, frames, bins * channels), planes one after the other along the width.
             lengths: (batch,) int, real frames of each utterance, at least 1.
         """
+        if self.instance_norm:
+            frames = level_over_time(frames, lengths)
         tokens, token_lengths = self.tcn(frames, lengths)
         size = tokens.shape[1]
         tokens, attention = self.transformer.listened(tokens, length_mask(token_lengths, size))
@@ -165,8 +172,8 @@ class Satn(nn.Module):
     ``Output.pooled`` is the mean over an utterance's segments, whatever ``segment_pooling`` is.
 
     Args:
-        bins, channels, stride, dim, levels, kernel, causal, depth, mlp_dim: the encoder's; see
-            `SatnEncoder`.
+        bins, channels, stride, dim, levels, kernel, causal, depth, mlp_dim, instance_norm: the
+            encoder's; see `SatnEncoder`.
         classes: emotions.
         heads: attention heads, and heads of the pooling.
         segment: frames of a segment; None reads every utterance whole.
@@ -195,6 +202,7 @@ class Satn(nn.Module):
         dropout: float,
         segment: int | None,
         segment_pooling: Literal["mean", "max"],
+        instance_norm: bool = False,
     ) -> None:
         super().__init__()
         if segment is not None and segment < 1:
@@ -219,6 +227,7 @@ class Satn(nn.Module):
             heads=heads,
             mlp_dim=mlp_dim,
             dropout=dropout,
+            instance_norm=instance_norm,
         )
         self.pooling = AttentivePooling(dim, heads=heads)
         self.dropout = nn.Dropout(dropout)

@@ -140,6 +140,10 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             )
             folder = result_folder(experiment)
             _write(store, folder, result)
+            for scored, _ in done:
+                if scored.picture is not None:
+                    name = f"{scored.job.task.corpus}-attention-{scored.job.system}.png"
+                    store.write_bytes(f"{folder}/{name}", scored.picture)
         _end_runs(tree, top, result)
         pending = tracking.close(timeout=60.0)
     return EvaluationOutcome(

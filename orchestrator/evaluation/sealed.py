@@ -22,6 +22,8 @@ class Job:
     """``teacher``, ``student-alone``, ``distilled``, or the name of an ablation."""
     task: FoldTask
     sealed: Unlabelled
+    pictured: bool = False
+    """Draw what the student attends to in an utterance."""
 
     @property
     def role(self) -> Role:
@@ -44,6 +46,8 @@ class Scored:
     epoch: int
     parameters: int
     reused: bool
+    picture: bytes | None = None
+    """PNG of what the student attends to, if the job asks for one."""
 
 
 def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[Job]:
@@ -54,12 +58,15 @@ def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[
     """
     jobs = []
     for system, recipe in system_recipes(experiment).items():
-        for entry in planned:
+        attends = bool(recipe.objectives.attention_transfer) and system != "teacher"
+        for number, entry in enumerate(planned):
             task = entry.task.with_recipe(recipe)
             if system == "student-alone":
                 task = replace(task, encoder=None, waveforms=None)
             sealed = Unlabelled.of_table(entry.prepared.corpus.table, entry.fold.test)
-            jobs.append(Job(system=system, task=task, sealed=sealed))
+            # one fold run of each system is enough to look at
+            pictured = attends and number == 0
+            jobs.append(Job(system=system, task=task, sealed=sealed, pictured=pictured))
     return jobs
 
 

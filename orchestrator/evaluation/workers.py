@@ -10,6 +10,7 @@ import numpy as np
 import ray
 
 from orchestrator.errors import UnderstudyError
+from orchestrator.evaluation.attention_pictures import attention_picture
 from orchestrator.evaluation.sealed import Job, Scored
 from orchestrator.experiment.experiment import Resources
 from orchestrator.recorded import recorded_run
@@ -49,6 +50,10 @@ class FoldWorker:
         predictions = predict(
             job.task, job.sealed, store=self.store, trained=outcome.artifact, role=job.role
         )
+        picture = None
+        if job.pictured and (drawn := attention_picture(job.task, self.store, outcome.artifact)):
+            name, picture = drawn
+            journal.artifact(f"attention/{name}.png", picture)
         journal.flush()
         return Scored(
             job=job,
@@ -56,6 +61,7 @@ class FoldWorker:
             epoch=outcome.epoch,
             parameters=outcome.parameters,
             reused=outcome.reused,
+            picture=picture,
         )
 
 

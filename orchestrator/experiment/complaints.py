@@ -66,6 +66,8 @@ def _fault(
             return f"{key!r} is {value}; it should be a section with keys of its own"
         case "too_short":
             return f"{key!r} is {value}; it should have at least {context['min_length']} item(s)"
+        case "too_long":
+            return f"{key!r} is {value}; it should have at most {context['max_length']} item(s)"
         case "tuple_type":
             return f"{key!r} is {value}; it should be a list in brackets, such as [0, 1]"
         case "string_type":

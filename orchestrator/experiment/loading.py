@@ -45,12 +45,12 @@ def load_experiment(
     Raises:
         ExperimentError: anything is wrong; one paragraph names file, key, value and mend.
     """
-    own, source = _read(path, overrides=overrides, variant=variant, environment=environment)
-    if RECOGNISER in own:
+    if is_recogniser_file(path):
         raise ExperimentError(
             f"{path}: has the key {RECOGNISER!r}, so it is the file of a speech recogniser and not "
             "of an emotion student; `understudy evaluate` and `report` take such a file"
         )
+    own, source = _read(path, overrides=overrides, variant=variant, environment=environment)
     return _validated(own, Experiment, source=source)
 
 

@@ -95,6 +95,9 @@ class SatnNetwork(Section):
     heads: Count = 4
     mlp_dim: Count = 192
     dropout: Share = 0.1
+    instance_norm: bool = False
+    """Bring each feature to mean 0 and deviation 1 over the utterance (or segment) itself, beside
+    the training-set z-score: microphone and distance go, and how loud it is goes with them."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -106,12 +109,6 @@ class SatnNetwork(Section):
                 "true"
             )
         return self
-
-    @property
-    def receptive_frames(self) -> int:
-        """Frames that one step of the convolutions hears."""
-        reach: int = 2 * (self.kernel - 1) * (2**self.levels - 1)
-        return 1 + 2 * (self.stride - 1) + self.stride * reach
 
 
 class Satn(SatnNetwork):

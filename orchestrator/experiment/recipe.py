@@ -163,7 +163,12 @@ class Recipe(Section):
                     )
             return self
         if weight:
-            refuse_deaf(self.student, self.source, self.attention_transfer)
+            refuse_deaf(
+                self.student,
+                self.source,
+                self.attention_transfer,
+                batch_size=self.training.batch_size,
+            )
         if self.initialise == "source":
             refuse_unlike(self.student, self.source)
         return self

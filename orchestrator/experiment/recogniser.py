@@ -59,4 +59,10 @@ class RecogniserExperiment(Section):
                     f"protocol.{key} is {getattr(self.protocol, key)!r}, which is about emotions; "
                     "leave it out"
                 )
+        for key in ("teacher_workers", "student_workers"):
+            if getattr(self.resources, key) > 1:
+                raise ValueError(
+                    f"resources.{key} is {getattr(self.resources, key)}, but there is no teacher "
+                    "and no student here, and one worker fits a recogniser; leave it out"
+                )
         return self

@@ -37,10 +37,15 @@ class Section(BaseModel):
 def _mixed(value: Any, wanted: Any) -> str:
     if wanted is bool and isinstance(value, int | float) and not isinstance(value, bool):
         return "it should be true or false"
-    items = value if isinstance(value, list | tuple) else [value]
-    if any(isinstance(item, bool) for item in items) and not _allows_bool(wanted):
+    if _has_bool(value) and not _allows_bool(wanted):
         return "true and false do not fit here"
     return ""
+
+
+def _has_bool(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_has_bool(item) for item in value)
+    return isinstance(value, bool)
 
 
 def _allows_bool(annotation: Any) -> bool:

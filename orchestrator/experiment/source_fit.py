@@ -8,10 +8,18 @@ from orchestrator.experiment.networks import ConvTransformer, Satn, SatnNetwork,
 from orchestrator.experiment.sources import AttentionTransfer, RecogniserSource, SourceNet
 
 
-def refuse_deaf(student: StudentNet, source: SourceNet, section: AttentionTransfer) -> None:
+def refuse_deaf(
+    student: StudentNet, source: SourceNet, section: AttentionTransfer, *, batch_size: int
+) -> None:
     """Raise where the student's attention cannot be compared with the source's as wanted.
 
     Heads and widths of a pretrained source are not known here; they are compared when it is read.
+
+    Args:
+        student: whose attention is compared.
+        source: with whose.
+        section: how.
+        batch_size: utterances of an update.
 
     Raises:
         ValueError: names the key, both values and what to change.
@@ -25,6 +33,11 @@ def refuse_deaf(student: StudentNet, source: SourceNet, section: AttentionTransf
         raise ValueError(
             "objectives.attention_transfer has a weight, but student.depth is 0, so the student "
             "has no attention; give it a layer"
+        )
+    if section.match == "similarity" and batch_size < 2:
+        raise ValueError(
+            "attention_transfer.match is 'similarity' but training.batch_size is 1, so no batch "
+            "has two utterances to compare; raise it"
         )
     for theirs, mine in section.pairs or ():
         if mine > student.depth:
@@ -80,8 +93,8 @@ def refuse_unlike(student: StudentNet, source: SourceNet) -> None:
         )
     for name in SatnNetwork.model_fields:
         mine, theirs = getattr(student, name), getattr(source.network, name)
-        # what is dropped in training is no part of the weights
-        if mine != theirs and name != "dropout":
+        # what is done to the input, or dropped in training, is no part of the weights
+        if mine != theirs and name not in ("dropout", "instance_norm"):
             raise ValueError(
                 f"initialise is 'source', but student.{name} is {mine} and source.network.{name} "
                 f"is {theirs}; make them equal"

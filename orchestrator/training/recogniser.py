@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.macs import count_parameters
 from models.speech_recogniser import (
+    Recognition,
     SpeechRecogniser,
     ctc_loss,
     edit_distance,
@@ -150,25 +151,17 @@ class RecogniserJudge(Judge):
         self.name = "error_rate" if self.by_errors else "ctc"
         self.last = by.epoch_choice == "last"
 
-    @torch.no_grad()
     def __call__(self, network: nn.Module) -> Judged:
         """CTC loss and error rate; ``logits`` holds, of each utterance, labels, substitutions,
         deletions and insertions.
         """
-        network.eval()
         edits = np.zeros((len(self.data), 4), dtype=np.int64)
         total = 0.0
-        for rows in scoring_batches(self.data.lengths):
-            recognised = network(*self.data.batch(rows).inputs)
-            known = [
-                [label for label in self.references[row] if label > 0] for row in rows.tolist()
-            ]
-            total += float(ctc_loss(recognised, *padded(known)).sum())
-            heard = greedy_decode(recognised.logits, recognised.token_lengths)
-            for row, labels in zip(rows.tolist(), heard, strict=True):
-                reference = self.references[row]
-                one = edit_distance(reference, labels)
-                edits[row] = len(reference), one.substitutions, one.deletions, one.insertions
+        for rows, said in _recognised(network, self.data):
+            references = [self.references[row] for row in rows.tolist()]
+            known = [[label for label in one if label > 0] for one in references]
+            total += float(ctc_loss(said, *padded(known, device=said.logits.device)).sum())
+            edits[rows] = _edits(said, references)
         loss = total / len(self.data)
         told, *errors = edits.sum(0).tolist()
         rate = sum(errors) / max(1, told)
@@ -176,13 +169,33 @@ class RecogniserJudge(Judge):
         return Judged(row, rate if self.by_errors and np.isfinite(loss) else loss, edits)
 
 
-def padded(labels: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def _recognised(network: nn.Module, data: Data) -> Iterator[tuple[Tensor, Recognition]]:
+    """Rows of ``data``, and what the network says of them."""
+    network.eval()
+    for rows in scoring_batches(data.lengths):
+        yield rows, network(*data.batch(rows).inputs)
+
+
+def _edits(said: Recognition, references: Sequence[Sequence[int]]) -> np.ndarray:
+    """Labels, substitutions, deletions and insertions of each utterance, ``(batch, 4)``."""
+    edits = []
+    heard = greedy_decode(said.logits, said.token_lengths)
+    for reference, labels in zip(references, heard, strict=True):
+        one = edit_distance(reference, labels)
+        edits.append((len(reference), one.substitutions, one.deletions, one.insertions))
+    return np.asarray(edits, dtype=np.int64)
+
+
+def padded(
+    labels: Sequence[Sequence[int]], *, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Labels ``(batch, longest)`` and how many each has, ``(batch,)``."""
     lengths = torch.tensor([len(one) for one in labels])
     rows = torch.zeros(len(labels), max(1, int(lengths.max())), dtype=torch.long)
     for row, one in zip(rows, labels, strict=True):
         row[: len(one)] = torch.tensor(list(one), dtype=torch.long)
-    return rows, lengths
+    return rows.to(device), lengths.to(device)
 
 
 def recogniser_artifact(task: RecogniserTask, store: Store, *, reporter: Reporter) -> Artifact:
@@ -239,7 +252,8 @@ def _fit(
 
 def _losses(targets: Sequence[Sequence[int]]) -> Losses:
     def losses(output: Any, batch: Batch) -> Mapping[str, Tensor]:
-        labels = padded([targets[row] for row in batch.rows.tolist()])
+        told = [targets[row] for row in batch.rows.tolist()]
+        labels = padded(told, device=output.logits.device)
         return {"ctc": ctc_loss(output, *labels)}
 
     return losses
@@ -269,18 +283,22 @@ def _data(
 
 def _refuse_crowded(task: RecogniserTask, pack: PackedFrames, symbols: Symbols) -> None:
     """Raise where a transcript has more labels than its utterance has steps (CTC needs as many)."""
-    faster = 1.0 + task.section.training.augment.time_stretch
+    stretch = task.section.training.augment.time_stretch
     stride = task.section.network.stride
-    for role in (task.train, task.validation):
+    # only what is trained on is ever sped up
+    for role, faster in ((task.train, 1.0 + stretch), (task.validation, 1.0)):
         for name, text in zip(role.ids, role.transcripts, strict=True):
             labels = symbols.labels(text)
             alike = sum(one == other for one, other in zip(labels, labels[1:], strict=False))
-            steps = int(pack.length(name) / faster) // stride
+            frames = pack.length(name)
+            steps = (int(frames / faster) + stride - 1) // stride
             if steps < len(labels) + alike:
+                sped_up = f" where time_stretch {stretch:g} speeds it up" if faster > 1.0 else ""
                 raise TrainingError(
                     f"corpus {task.corpus!r}, utterance {name!r}: its transcript {text!r} has "
-                    f"{len(labels)} {task.section.units}, but its {pack.length(name)} frames make "
-                    f"{steps} steps at most when it is sped up; lower the recogniser's "
+                    f"{len(labels)} {task.section.units}, {alike} of them like the one before, and "
+                    f"needs {len(labels) + alike} steps, but its {frames} frames make {steps}"
+                    f"{sped_up} (network.stride is {stride}); lower the recogniser's "
                     "network.stride or training.augment.time_stretch, or take it out of the corpus"
                 )
 
@@ -321,7 +339,8 @@ def recognition_errors(
     """Labels, substitutions, deletions and insertions of each of ``utterances``,
     ``(utterances, 4)``, from the store or now.
 
-    A stage of its own: what is tested is no part of the recogniser's key.
+    A stage of its own: what is tested is no part of the recogniser's key. An utterance with more
+    labels than it has steps is no error here: what cannot be recognised is counted.
     """
     inputs: dict[str, JSON] = {"trained": trained.key, "utterances": utterances.key()}
 
@@ -329,10 +348,11 @@ def recognition_errors(
         fitted = load_recogniser(trained, features=task.features, device=task.device)
         pack = PackedFrames.open(store, task.frames)
         data = _data(task, pack, utterances, mean=fitted.mean, std=fitted.std)
-        judge = RecogniserJudge(
-            data, utterances.transcripts, symbols=fitted.symbols, by=task.section.training
-        )
-        np.save(folder / "edits.npy", judge(fitted.network).logits)
+        references = [fitted.symbols.labels(text) for text in utterances.transcripts]
+        edits = np.zeros((len(data), 4), dtype=np.int64)
+        for rows, said in _recognised(fitted.network, data):
+            edits[rows] = _edits(said, [references[row] for row in rows.tolist()])
+        np.save(folder / "edits.npy", edits)
 
     with fold_run_state(seed=task.seed, threads=task.threads):
         artifact = store.obtain("recognition", inputs, build)

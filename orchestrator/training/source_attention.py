@@ -30,6 +30,9 @@ KEPT_BYTES = 2**30
 class SourceAttention(ABC):
     """The source's attention over some utterances of a fold run, by batch."""
 
+    last: int
+    """Its last attention layer that can be heard, counted from 1."""
+
     @abstractmethod
     def listening(self, batch: Batch, layers: Sequence[int]) -> list[Listening]:
         """Its attention layers ``layers``, counted from 1, over the utterances of a batch."""
@@ -44,6 +47,7 @@ class RecogniserAttention(SourceAttention):
 
     def __init__(self, network: SpeechRecogniser) -> None:
         self.network = network.eval()
+        self.last = len(network.encoder.transformer.attentions)
 
     @torch.no_grad()
     def listening(self, batch: Batch, layers: Sequence[int]) -> list[Listening]:
@@ -73,6 +77,7 @@ class EncoderAttention(SourceAttention):
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.blocks = blocks
+        self.last = max(blocks)
         self.states = states
         self.device = device
         self.lengths = torch.tensor([len(one) for one in states])
@@ -186,25 +191,13 @@ def transfer_loss(
     Raises:
         TrainingError: the student heard utterances in segments, and so has no attention over them.
     """
-    section, source, student = (
-        task.recipe.attention_transfer,
-        task.recipe.source,
-        task.recipe.student,
-    )
+    section = task.recipe.attention_transfer
     if not output.attention:
         raise TrainingError(
             "an utterance of the batch was read in segments, so there is no attention over it; "
             "crop utterances to student.segment_seconds, or set that to null"
         )
-    if section.pairs is not None:
-        pairs = [(theirs, mine) for theirs, mine in section.pairs]
-    else:
-        last = (
-            max(attention_layers(source))
-            if isinstance(source, PretrainedSource)
-            else getattr(source, "network").depth  # noqa: B009 - a recogniser's
-        )
-        pairs = [(last, getattr(student, "depth"))]  # noqa: B009 - students that attend have it
+    pairs = section.pairs or ((attention.last, len(output.attention)),)
     heard = attention.listening(batch, [theirs for theirs, _ in pairs])
     losses = [
         attention_transfer(

@@ -138,17 +138,19 @@ def student_logits(
     task: FoldTask, store: Store, artifact: Artifact, utterances: Unlabelled
 ) -> Tensor:
     """A trained student's logits ``(utterances, classes)``."""
+    network, mean, std = load_student(task, artifact)
+    data = frame_data(task, PackedFrames.open(store, task.frames), utterances, mean=mean, std=std)
+    return predict_logits(network, data)
+
+
+def load_student(
+    task: FoldTask, artifact: Artifact
+) -> tuple[nn.Module, NDArray[np.float32], NDArray[np.float32]]:
+    """A trained student in evaluation mode, and the mean and deviation it hears frames by."""
     state, extra = read_weights(artifact.path)
     network = build_network(task.recipe.student, features=task.features, classes=task.classes)
     network.load_state_dict(state)
-    data = frame_data(
-        task,
-        PackedFrames.open(store, task.frames),
-        utterances,
-        mean=extra["mean"].numpy(),
-        std=extra["std"].numpy(),
-    )
-    return predict_logits(network.to(task.device), data)
+    return network.to(task.device).eval(), extra["mean"].numpy(), extra["std"].numpy()
 
 
 def new_student(task: FoldTask, store: Store) -> nn.Module:

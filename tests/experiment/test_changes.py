@@ -8,8 +8,14 @@ import pytest
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.changes import ablation_recipes, changed_recipe
-from orchestrator.experiment.recipe import Bilevel, NoMeta, PretrainedTeacher
+from orchestrator.experiment.changes import ablation_recipes, changed_recipe, searched_recipe
+from orchestrator.experiment.recipe import (
+    Bilevel,
+    NoMeta,
+    PretrainedSource,
+    PretrainedTeacher,
+    RecogniserSource,
+)
 
 VIT = {"kind": "vertical-vit"}
 ENCODER = {"kind": "pretrained", "root": "/models/whisper"}
@@ -185,3 +191,101 @@ def test_a_search_says_that_it_searched() -> None:
         changed_recipe(
             made(teacher=ENCODER), {"recipe.teacher.root": "/models/other"}, doing="searched"
         )
+
+
+# Sources of attention
+
+LISTENS: dict[str, Any] = {
+    "student": {"kind": "satn"},
+    "teacher": None,
+    "source": {"kind": "recogniser"},
+    "objectives": {"attention_transfer": 1.0},
+    "attention_transfer": {"match": "l2"},
+    "meta": {"kind": "none"},
+}
+WHISPER = {"kind": "pretrained", "root": "/models/whisper"}
+
+
+def listening(ablations: dict[str, Any] | None = None, **recipe: Any) -> Experiment:
+    corpora = [*EXPERIMENT["corpora"], {"kind": "fsdd", "root": "/data/fsdd"}]
+    sections = {"recipe": LISTENS | recipe, "evaluate": {"ablations": ablations or {}}}
+    return Experiment.model_validate(EXPERIMENT | sections | {"corpora": corpora})
+
+
+@pytest.mark.parametrize(
+    ("source", "changes"),
+    [
+        (LISTENS["source"], {"recipe.source.units": "words"}),
+        (LISTENS["source"], {"recipe.source.network.dim": 64}),
+        (LISTENS["source"], {"recipe.source.strings": {}}),
+        (LISTENS["source"], {"recipe.source": WHISPER}),
+        (WHISPER, {"recipe.source.layers": [1]}),
+        (WHISPER, {"recipe.source.kind": "recogniser"}),
+        (LISTENS["source"], {"recipe.source": None, "recipe.objectives.attention_transfer": 0}),
+        (None, {"recipe.source": WHISPER}),
+    ],
+)
+def test_another_source_cannot_be_searched(source: Any, changes: dict[str, Any]) -> None:
+    experiment = listening(
+        source=source, objectives=LISTENS["objectives"] if source else {"cross_entropy": 1.0}
+    )
+    with pytest.raises(ExperimentError) as caught:
+        searched_recipe(experiment, changes)
+
+    assert str(caught.value) == (
+        "recipe.source cannot be searched: recognisers are fitted, and encoders run, once and "
+        "before any fold run; compare sources by evaluate.ablations"
+    )
+
+
+def test_what_students_take_from_a_source_is_searched() -> None:
+    experiment = listening()
+    changes = {
+        "recipe.objectives.attention_transfer": 0.0,
+        "recipe.attention_transfer.match": "similarity",
+        "recipe.initialise": "source",
+        "recipe.student.segment_pooling": "max",
+        # said, but not changed
+        "recipe.source.units": "characters",
+    }
+    found = searched_recipe(experiment, changes)
+
+    assert found.source == experiment.recipe.source
+    assert found.attention_transfer.match == "similarity"
+    assert (found.initialise, found.objectives.attention_transfer) == ("source", 0.0)
+
+
+def test_a_trial_is_refused_what_an_ablation_is() -> None:
+    with pytest.raises(ExperimentError, match=r"recipe\.teacher\.root cannot be searched"):
+        searched_recipe(made(teacher=ENCODER), {"recipe.teacher.root": "/models/other"})
+
+
+def test_sources_are_compared_by_ablations() -> None:
+    experiment = listening(
+        {
+            "whisper": {"recipe.source": WHISPER},
+            "words": {"recipe.source.units": "words"},
+            "weights-only": {
+                "recipe.initialise": "source",
+                "recipe.objectives.attention_transfer": 0,
+            },
+            "none": {"recipe.source": None, "recipe.objectives.attention_transfer": 0},
+        }
+    )
+    found = ablation_recipes(experiment)
+    own = experiment.recipe.source
+    assert isinstance(own, RecogniserSource)
+
+    assert isinstance(found["whisper"].source, PretrainedSource)
+    assert found["words"].source == own.model_copy(update={"units": "words"})
+    assert found["weights-only"].source == own
+    assert found["none"].source is None
+    assert [found[name].needs_source for name in found] == [True, True, True, False]
+
+
+def test_an_ablation_that_listens_to_a_recogniser_needs_speech_with_its_words() -> None:
+    changes = {key: LISTENS[key] for key in ("student", "source", "objectives")}
+    said = refused({"recipe": changes}, meta={"kind": "none"})
+
+    assert said.startswith("evaluate.ablations.mine: ")
+    assert "recipe.source.kind is 'recogniser' but no corpus has role: transcribed" in said

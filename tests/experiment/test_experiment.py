@@ -13,9 +13,12 @@ from orchestrator.experiment.loading import override_recipe, resolved
 EMODB = {"kind": "emodb", "root": "/data/emodb"}
 MELD = {"kind": "meld", "root": "/data/meld", "protocol": {"kind": "official"}}
 MORE = {"kind": "folder", "root": "/data/more"}
+DIGITS = {"kind": "fsdd", "root": "/data/fsdd"}
 SPEAKERS = {"kind": "leave-one-speaker-out"}
 VIT = {"kind": "vertical-vit"}
 TAUGHT = {"student": VIT, "teacher": VIT, "objectives": {"distillation": 1.0}}
+SATN: dict[str, Any] = {"student": {"kind": "satn"}, "source": {"kind": "recogniser"}}
+LISTENS = SATN | {"objectives": {"attention_transfer": 1.0}}
 HEARS = TAUGHT | {"unlabelled": {"kind": "mixed"}}
 META = TAUGHT | {"meta": {"kind": "bilevel"}}
 CONTROL = TAUGHT | {"meta": {"kind": "none", "train_on_held": True}}
@@ -33,10 +36,11 @@ def refused(*corpora: dict[str, Any], **sections: Any) -> str:
 
 
 def test_roles_divide_the_corpora() -> None:
-    both = made(MORE, EMODB, recipe=HEARS)
+    both = made(MORE, DIGITS, EMODB, recipe=HEARS)
 
     assert [corpus.title for corpus in both.labelled] == ["emodb"]
     assert [corpus.title for corpus in both.unlabelled] == ["folder"]
+    assert [corpus.title for corpus in both.transcribed] == ["fsdd"]
     assert Experiment.model_validate(resolved(both)) == both
 
 
@@ -56,6 +60,16 @@ def test_roles_divide_the_corpora() -> None:
         (MORE | {"pattern": ""}, "does not lead to files below root"),
         (EMODB | {"name": "b", "speakers_apart": True}, "speakers_apart says something of an unl"),
         (EMODB | {"name": "b", "role": "none"}, "'labelled', 'unlabelled' or 'transcribed'"),
+        *(
+            (
+                DIGITS | {"role": role, "labels": {"a": "b"}},
+                f"role is '{role}', so no label is read",
+            )
+            for role in ("transcribed", "unlabelled")
+        ),
+        (DIGITS | {"protocol": SPEAKERS}, "no folds are made of it; remove protocol"),
+        (DIGITS | {"role": "labelled"}, "spoken digits have no emotions; leave role out"),
+        (MORE | {"role": "transcribed"}, "nothing says which words are said in a folder"),
         (
             EMODB | {"name": "b", "protocol": {"kind": "cross-corpus"}},
             "give it as the experiment's protocol",
@@ -68,7 +82,11 @@ def test_a_corpus_that_contradicts_itself_is_refused(changed: dict[str, Any], sa
 
 
 def test_there_is_something_to_measure() -> None:
-    assert "every one is unlabelled" in refused(MORE, EMODB | {"role": "unlabelled"}, recipe=HEARS)
+    for roles in (("unlabelled", "unlabelled"), ("unlabelled", "transcribed")):
+        other = [
+            EMODB | {"name": role + str(place), "role": role} for place, role in enumerate(roles)
+        ]
+        assert "corpora: none is labelled, so there is nothing to measure" in refused(*other)
 
 
 def test_a_recipe_that_wants_unlabelled_speech_needs_some() -> None:
@@ -95,6 +113,58 @@ def test_unlabelled_speech_is_read_where_something_may_want_it(
 ) -> None:
     assert made(EMODB, MORE, **sections).hears_unlabelled is read
     assert not made(EMODB, **sections | {"recipe": TAUGHT}).hears_unlabelled
+
+
+# Transcribed speech
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"recipe": LISTENS},
+        {"recipe": SATN | {"initialise": "source"}},
+        # trials may listen
+        {"recipe": SATN, "search": {"space": "satn2021"}},
+    ],
+)
+def test_a_recogniser_that_students_have_something_of_needs_speech_with_its_words(
+    sections: dict[str, Any],
+) -> None:
+    made(EMODB, DIGITS, **sections)
+    said = refused(EMODB, **sections)
+
+    assert "recipe.source.kind is 'recogniser' but no corpus has role: transcribed" in said
+    assert "add one to corpora, such as {kind: fsdd, root: FOLDER}" in said
+    # unlabelled speech has no words
+    assert "no corpus has role: transcribed" in refused(
+        EMODB, DIGITS | {"role": "unlabelled", "speakers_apart": True}, **sections
+    )
+
+
+def test_nobody_needs_words_where_no_student_listens_to_a_recogniser() -> None:
+    encoder = {"kind": "pretrained", "root": "/data/whisper"}
+    match = {"attention_transfer": {"match": "l2"}}
+
+    made(EMODB, recipe=SATN)
+    made(EMODB, recipe=LISTENS | match | {"source": encoder}, search={"space": "satn2021"})
+    # and what nobody reads may stand there
+    made(EMODB, DIGITS)
+
+
+def test_a_recogniser_learns_from_one_corpus() -> None:
+    said = refused(EMODB, DIGITS, DIGITS | {"name": "more"}, recipe=LISTENS)
+
+    assert "corpora: 'fsdd' and 'more' are transcribed, but a recogniser learns from one" in said
+
+
+def test_a_transcribed_corpus_is_no_part_of_cross_corpus() -> None:
+    other = EMODB | {"name": "other"}
+    made(EMODB, other, DIGITS, recipe=LISTENS, protocol={"kind": "cross-corpus"})
+
+    for part in ("train", "test"):
+        crossed = {"kind": "cross-corpus", part: ["fsdd"]}
+        said = refused(EMODB, other, DIGITS, recipe=LISTENS, protocol=crossed)
+        assert "corpus 'fsdd' is transcribed, so it is neither trained on as labelled" in said
 
 
 def test_two_corpora_with_labels_are_needed_to_have_some_in_common() -> None:
@@ -195,24 +265,42 @@ HELD = SPEAKERS | {"held_speakers": 2}
         (HOTTER, "recipe.temperature.kind is 'curriculum'"),
         (META, "recipe.meta.kind is 'bilevel'"),
         (TAUGHT | {"meta": {"kind": "learning-to-teach"}}, "recipe.meta.kind is 'learning-to"),
+        (
+            LISTENS | {"attention_transfer": {"match": "similarity"}},
+            "recipe.attention_transfer.match is 'similarity'",
+        ),
     ],
 )
 def test_what_needs_the_whole_batch_is_refused_on_several_workers(
     recipe: dict[str, Any], named: str
 ) -> None:
-    said = refused(EMODB, recipe=recipe, protocol=HELD, resources={"student_workers": 2})
+    said = refused(EMODB, DIGITS, recipe=recipe, protocol=HELD, resources={"student_workers": 2})
 
     assert named in said
     assert "needs the whole batch in one worker, but resources.student_workers is 2" in said
     assert "set it to 1" in said
     # a teacher's workers share what does nothing with the student's batch
-    made(EMODB, recipe=recipe, protocol=HELD, resources={"teacher_workers": 2})
+    made(EMODB, DIGITS, recipe=recipe, protocol=HELD, resources={"teacher_workers": 2})
 
 
 def test_a_plain_recipe_may_have_several_workers() -> None:
     both = made(EMODB, MORE, recipe=HEARS, resources={"student_workers": 2, "teacher_workers": 3})
 
     assert both.resources.student_workers == 2
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        LISTENS,
+        LISTENS | {"attention_transfer": {"match": "l2"}},
+        # without a weight nothing is compared
+        SATN | {"attention_transfer": {"match": "similarity"}},
+        SATN | {"initialise": "source"},
+    ],
+)
+def test_attention_within_an_utterance_goes_with_several_workers(sections: dict[str, Any]) -> None:
+    made(EMODB, DIGITS, recipe=sections, resources={"student_workers": 2})
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,70 @@ def test_a_fault_names_file_key_value_and_nearest(
         assert part in said
 
 
+LISTENS = (
+    "recipe.student={kind: satn}",
+    "recipe.source={kind: recogniser}",
+    "recipe.objectives={attention_transfer: 1}",
+)
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        (
+            "recipe.source={kind: whisper}",
+            ["'recipe.source.kind' is 'whisper'", "known: pretrained"],
+        ),
+        ("recipe.source.unit=words", ["'recipe.source.unit'", "did you mean 'units'?"]),
+        ("recipe.source.layers=[1]", ["another kind has it", "validation_speakers"]),
+        ("recipe.source.passes=3", ["it belongs in recipe.source.strings.passes"]),
+        (
+            "recipe.source.network.kernel=4",
+            ["'recipe.source.network': kernel 4 is even, so it has no middle"],
+        ),
+        (
+            "recipe.source.strings.pause_seconds=[1, 0]",
+            ["'recipe.source.strings.pause_seconds' is [1, 0]: the shortest pause, 1 s"],
+        ),
+        ("recipe.attention_transfer.match=l3", ["'recipe.attention_transfer.match' is 'l3'", "l2"]),
+        (
+            "recipe.attention_transfer.pairs=[[1, 2, 3]]",
+            ["pairs.0' is [1, 2, 3]", "at most 2 item"],
+        ),
+        ("recipe.attention_transfer.pairs=[[1]]", ["pairs.0' is [1]", "at least 2 item"]),
+        ("recipe.attention_transfer.pairs=[[yes, 1]]", ["is [[True, 1]]: true and false do not"]),
+        (
+            "recipe.attention_transfer.pairs=[[1, 2]]",
+            ["'recipe': attention_transfer.pairs: [1, 2]"],
+        ),
+        ("recipe.initialise=teacher", ["'recipe.initialise' is 'teacher'", "random, source"]),
+        ("recipe.student.causal=1", ["'recipe.student.causal' is 1: it should be true or false"]),
+    ],
+)
+def test_a_fault_of_a_source_is_told_in_its_own_words(
+    write: Write, override: str, parts: list[str]
+) -> None:
+    said = complaint(write(), *LISTENS, override)
+
+    for part in (f"demo.yaml, override {override!r}", *parts):
+        assert part in said
+
+
+def test_a_source_is_read_with_every_default(write: Write) -> None:
+    corpora = "corpora=[{kind: synthetic}, {kind: fsdd, root: /data/fsdd}]"
+    experiment = load_experiment(write(), overrides=[*LISTENS, corpora])
+
+    assert experiment.transcribed[0].root == "/data/fsdd"
+    source = resolved(experiment)["recipe"]["source"]
+    assert (source["kind"], source["units"], source["strings"]) == (
+        "recogniser",
+        "characters",
+        None,
+    )
+    assert source["network"]["dim"] == 96
+    assert resolved(Experiment.model_validate(resolved(experiment)))["recipe"]["source"] == source
+
+
 def test_a_number_as_a_map_key_is_to_be_quoted(write: Write) -> None:
     new = "columns: {session: {source: speaker, map: {03: a}}}\n    root:"
 

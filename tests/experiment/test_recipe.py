@@ -53,6 +53,16 @@ TAUGHT = {"cross_entropy": 1.0, "distillation": 0.5}
 BILEVEL = {"kind": "bilevel"}
 TEACHING = {"kind": "learning-to-teach"}
 HOTTER = {"kind": "curriculum"}
+SATN = {"kind": "satn"}
+RECOGNISER = {"kind": "recogniser"}
+WHISPER = {"kind": "pretrained", "root": "/whisper"}
+LISTENS: dict[str, Any] = {
+    "teacher": None,
+    "student": SATN,
+    "source": RECOGNISER,
+    "objectives": {"attention_transfer": 2.0},
+}
+"""A student that attends as a recogniser does, and has no teacher."""
 
 
 def recipe(**sections: Any) -> Recipe:
@@ -170,7 +180,7 @@ def recipe(**sections: Any) -> Recipe:
             (
                 {"objectives": {"supervised_contrastive": 1.0}, "unlabelled": {"kind": kind}},
                 f"unlabelled.kind is {kind!r} but no objective does without labels; give "
-                "objectives.distillation or objectives.feature_map a weight",
+                "objectives.distillation, feature_map or attention_transfer a weight",
             )
             for kind in ("first", "mixed")
         ),
@@ -179,6 +189,62 @@ def recipe(**sections: Any) -> Recipe:
             "temperature_bounds [5.0, 2.0]: the first must be the lower one",
         ),
         ({"student": {**INVERTED, "heads": 3}}, "heads 3 does not divide dim 128"),
+        (
+            {**LISTENS, "objectives": {"cross_entropy": 0.0, "attention_transfer": 2.0}},
+            "objectives: attention_transfer alone never trains the student's head; "
+            "give cross_entropy or distillation a weight",
+        ),
+        (
+            {**LISTENS, "source": None},
+            "objectives.attention_transfer is 2.0 but there is no source; add recipe.source, such "
+            "as {kind: recogniser}",
+        ),
+        (
+            {"student": SATN, "initialise": "source"},
+            "initialise is 'source' but there is no source; add recipe.source, such as "
+            "{kind: recogniser}",
+        ),
+        (
+            {**LISTENS, "student": VIT},
+            "objectives.attention_transfer has a weight, but a student of kind 'vertical-vit' has "
+            "no attention among steps of time alone; use kind: satn or conv-transformer",
+        ),
+        (
+            {**LISTENS, "attention_transfer": {"pairs": [[1, 2]]}},
+            "attention_transfer.pairs: [1, 2] names layer 2 of the student, which has 1",
+        ),
+        (
+            {
+                **LISTENS,
+                "attention_transfer": {"match": "similarity"},
+                "training": {"batch_size": 1},
+            },
+            "attention_transfer.match is 'similarity' but training.batch_size is 1, so no batch "
+            "has two utterances to compare; raise it",
+        ),
+        (
+            {"student": {**SATN, "dim": 64}, "source": RECOGNISER, "initialise": "source"},
+            "initialise is 'source', but student.dim is 64 and source.network.dim is 96; make "
+            "them equal",
+        ),
+        (
+            {"student": SATN, "training": {"augment": {"crop_seconds": 3.5}}},
+            "training.augment.crop_seconds 3.5 is longer than student.segment_seconds 3.0; "
+            "leave it out to crop to the segment",
+        ),
+        # the first weights are no objective
+        (
+            {
+                "teacher": None,
+                "student": SATN,
+                "source": RECOGNISER,
+                "initialise": "source",
+                "objectives": {},
+                "unlabelled": {"kind": "first"},
+            },
+            "unlabelled.kind is 'first' but no objective does without labels; give "
+            "objectives.distillation, feature_map or attention_transfer a weight",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_value_and_mend(
@@ -220,6 +286,23 @@ def test_what_is_wrong_is_named_with_its_value_and_mend(
             "objectives": {"supervised_contrastive": 1.0},
             "meta": {**BILEVEL, "learn": ["weights"]},
         },
+        LISTENS,
+        {**LISTENS, "source": WHISPER},
+        {**LISTENS, "initialise": "source"},
+        {**LISTENS, "student": {"kind": "conv-transformer"}},
+        {**LISTENS, "unlabelled": {"kind": "mixed"}},
+        # a weight beside the teacher's
+        {**LISTENS, "teacher": VIT, "objectives": {**TAUGHT, "attention_transfer": 1.0}},
+        {**LISTENS, "meta": {**BILEVEL, "learn": ["weights"]}},
+        # segments are no crop, and whole utterances may be cropped to anything
+        {"student": SATN, "training": {"augment": {"crop_seconds": 3.0}}},
+        {
+            "student": {**SATN, "segment_seconds": None},
+            "training": {"augment": {"crop_seconds": 9.0}},
+        },
+        # a source that nothing listens to goes with every student
+        {"source": RECOGNISER, "attention_transfer": {"pairs": [[7, 8]]}},
+        {"source": WHISPER},
         # both kinds of what is learned, with no more than one objective beside cross-entropy
         {"objectives": {"cross_entropy": 0.0, "distillation": 1.0}, "meta": BILEVEL},
     ],
@@ -235,6 +318,31 @@ def test_weights_are_learned_of_all_that_have_one_but_cross_entropy() -> None:
     wanted = {"cross_entropy": 1.0, "supervised_contrastive": 0.1, "distillation": 0.5}
 
     assert recipe(objectives=wanted).learned_weights == ("distillation", "supervised_contrastive")
+    assert recipe(**LISTENS).learned_weights == ("attention_transfer",)
+
+
+@pytest.mark.parametrize(
+    ("sections", "teacher", "source"),
+    [
+        ({}, True, False),
+        ({"teacher": None, "objectives": {}}, False, False),
+        (LISTENS, False, True),
+        ({**LISTENS, "objectives": {}, "initialise": "source"}, False, True),
+        ({**LISTENS, "objectives": {}}, False, False),
+        (
+            {**LISTENS, "teacher": VIT, "objectives": {**TAUGHT, "attention_transfer": 1}},
+            True,
+            True,
+        ),
+    ],
+)
+def test_teacher_and_source_are_needed_where_the_student_has_something_of_them(
+    sections: dict[str, Any], teacher: bool, source: bool
+) -> None:
+    built = recipe(**sections)
+
+    assert (built.needs_teacher, built.needs_source) == (teacher, source)
+    assert built.learns_from_another == (teacher or source)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +366,14 @@ def test_held_speakers_are_needed_to_learn_from(meta: dict[str, Any], held: bool
         (INVERTED, None, 3.0),
         ({**INVERTED, "window_seconds": 1.5}, None, 1.5),
         (INVERTED, 2.0, 2.0),
+        (SATN, None, 3.0),
+        ({**SATN, "segment_seconds": 1.5}, None, 1.5),
+        (SATN, 2.0, 2.0),
+        ({**SATN, "segment_seconds": None}, None, None),
+        ({**SATN, "segment_seconds": None}, 2.0, 2.0),
     ],
 )
-def test_an_inverted_transformer_hears_a_window_at_most(
+def test_a_student_hears_what_it_reads_at_once_at_most(
     student: dict[str, Any], crop: float | None, expected: float | None
 ) -> None:
     built = recipe(student=student, training={"augment": {"noise": 0.1, "crop_seconds": crop}})
@@ -286,6 +399,18 @@ def test_the_baseline_has_as_many_epochs_and_nothing_else() -> None:
             "training": {"epochs": 32, "batches": "class-balanced", "lr": 0.01},
         }
     )
+
+
+def test_the_baseline_knows_no_source() -> None:
+    training = {"epochs": 20, "lr": 0.01}
+    alone = recipe(
+        **LISTENS,
+        initialise="source",
+        attention_transfer={"match": "l2"},
+        training=training,
+    ).alone()
+
+    assert alone == Recipe.model_validate({"student": SATN, "training": training})
 
 
 def test_parameters_of_a_pacing_without_a_kind_are_of_the_linear_one() -> None:
