@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 
+from models.macs import count_parameters
+from models.satn import Satn
 from orchestrator.cluster_session import slots_of
 from orchestrator.evaluation.sealed import Job, evaluation_jobs
 from orchestrator.experiment import Experiment
@@ -23,6 +26,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.probing import Parameter, probe_space
 from orchestrator.sweep.study import open_study, study_path, summarise
 from orchestrator.teachers_to_fit import Networks, networks_of, networks_of_trials, present
+from orchestrator.training.networks import build_network
 from orchestrator.training.task import UnlabelledSpeech
 
 
@@ -114,6 +118,32 @@ class ResourcesPlan:
 
 
 @dataclass(frozen=True)
+class StudentPlan:
+    """The student of the recipe as written."""
+
+    kind: str
+    parameters: int
+    receptive_frames: int | None
+    """What one step of its convolutions over time hears; None where it has none such."""
+    receptive_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RecogniserPlan:
+    """A speech recogniser that students learn to attend from."""
+
+    corpus: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    """Speakers."""
+    utterances: tuple[int, int]
+    """Of both, or strings of them."""
+    updates: int
+    present: bool | None
+    """Whether the store has it; None where that cannot be seen."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What an experiment would run."""
 
@@ -121,6 +151,8 @@ class Plan:
     variant: str | None
     corpora: tuple[CorpusPlan, ...]
     unlabelled: UnlabelledPlan | None
+    student: StudentPlan
+    recognisers: tuple[RecogniserPlan, ...]
     search: SearchPlan | None
     evaluation: EvaluationPlan
     resources: ResourcesPlan
@@ -153,6 +185,8 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
         variant=experiment.variant,
         corpora=tuple(_corpus(entry, store) for entry in prepared),
         unlabelled=_unlabelled(prepared, store),
+        student=_student(experiment, classes=len(prepared[0].corpus.emotions)),
+        recognisers=_recognisers(prepared, store),
         search=None
         if experiment.search is None
         else _search(experiment, prepared, store=store, clock=clock),
@@ -185,6 +219,42 @@ def _unlabelled(prepared: Iterable[Prepared], store: Store) -> UnlabelledPlan | 
         utterances={corpus.name: len(corpus.table) for corpus in speech.corpora},
         stored=_stored(speech.speech, store),
     )
+
+
+def _student(experiment: Experiment, *, classes: int) -> StudentPlan:
+    section = experiment.recipe.student
+    with torch.random.fork_rng():
+        network = build_network(section, features=experiment.features, classes=classes)
+    frames = network.encoder.tcn.receptive_field if isinstance(network, Satn) else None
+    features = experiment.features
+    return StudentPlan(
+        kind=section.kind,
+        parameters=count_parameters(network),
+        receptive_frames=frames,
+        receptive_seconds=None
+        if frames is None
+        else (frames - 1) * features.hop_seconds + features.window_seconds,
+    )
+
+
+def _recognisers(prepared: Iterable[Prepared], store: Store) -> tuple[RecogniserPlan, ...]:
+    sources = next((entry.sources for entry in prepared if entry.sources), None)
+    found = []
+    for one in sources.recognisers.values() if sources else ():
+        task, settings = one.task, one.task.section.training
+        per_epoch = math.ceil(len(task.train.ids) / settings.batch_size)
+        there = present(store, "recogniser", {task.key(store)})
+        found.append(
+            RecogniserPlan(
+                corpus=task.corpus,
+                train=tuple(sorted(set(task.train.speakers))),
+                validation=tuple(sorted(set(task.validation.speakers))),
+                utterances=(len(task.train.ids), len(task.validation.ids)),
+                updates=settings.epochs * (settings.updates_per_epoch or per_epoch),
+                present=None if there is None else bool(there),
+            )
+        )
+    return tuple(found)
 
 
 def _stored(inputs: Prepared | UnlabelledSpeech, store: Store) -> dict[str, tuple[int | None, int]]:

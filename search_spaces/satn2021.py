@@ -15,8 +15,8 @@ import optuna
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Propose what is compared, its weight, which layer teaches, segment pooling, dropout and rate.
 
-    Cross-entropy keeps weight 1. The student's two self-attention layers and the source's last two
-    are what ``layers`` chooses among, so both need two or more.
+    Cross-entropy keeps weight 1. ``layers`` chooses among the student's last two self-attention
+    layers and the source's last two, so both need two or more.
     """
     overrides: dict[str, Any] = {"recipe.objectives.cross_entropy": 1.0}
     match = "recipe.attention_transfer.match"
@@ -42,10 +42,10 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
 
 
 PAIRS: dict[str, tuple[tuple[int, int], ...]] = {
-    "1 to 1": ((1, 1),),
-    "1 to 2": ((1, 2),),
-    "2 to 1": ((2, 1),),
-    "2 to 2": ((2, 2),),
-    "both": ((1, 1), (2, 2)),
+    "last to last": ((-1, -1),),
+    "last to first": ((-1, -2),),
+    "lower to last": ((-2, -1),),
+    "lower to first": ((-2, -2),),
+    "both": ((-2, -2), (-1, -1)),
 }
-"""Which of the source's self-attention layers teaches which of the student's, by name."""
+"""Which of the source's last two self-attention layers teaches which of the student's."""

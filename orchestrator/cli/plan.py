@@ -11,8 +11,10 @@ from orchestrator.plan import (
     EvaluationPlan,
     FoldsPlan,
     Plan,
+    RecogniserPlan,
     ResourcesPlan,
     SearchPlan,
+    StudentPlan,
     UnlabelledPlan,
 )
 from orchestrator.progress import duration
@@ -27,6 +29,9 @@ def show_plan(console: Console, plan: Plan) -> None:
         _show_corpus(console, corpus)
     if plan.unlabelled is not None:
         _show_unlabelled(console, plan.unlabelled)
+    _show_student(console, plan.student)
+    for recogniser in plan.recognisers:
+        _show_recogniser(console, recogniser)
     resources = plan.resources
     if plan.search is not None:
         _show_search(console, plan.search, resources)
@@ -70,6 +75,28 @@ def _show_unlabelled(console: Console, speech: UnlabelledPlan) -> None:
         ", ".join(f"{name}: {count} utterances" for name, count in speech.utterances.items()),
     )
     _show_stored(console, speech.stored)
+
+
+def _show_student(console: Console, student: StudentPlan) -> None:
+    _title(console, "Student")
+    text = f"{student.kind}, {student.parameters:,} parameters"
+    if student.receptive_seconds is not None:
+        text += (
+            f"; a step of its convolutions hears {student.receptive_frames} frames "
+            f"({student.receptive_seconds:.2f} s)"
+        )
+    _say(console, text)
+
+
+def _show_recogniser(console: Console, recogniser: RecogniserPlan) -> None:
+    _title(console, f"Speech recogniser on {recogniser.corpus}")
+    train, validation = recogniser.utterances
+    _say(
+        console,
+        f"{train} utterances of {len(recogniser.train)} speakers, validation {validation} of "
+        f"{', '.join(recogniser.validation)}; {recogniser.updates} updates"
+        + ("; it is in the store" if recogniser.present else ""),
+    )
 
 
 def _show_stored(console: Console, stored: Mapping[str, tuple[int | None, int]]) -> None:

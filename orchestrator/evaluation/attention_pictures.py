@@ -14,7 +14,7 @@ from orchestrator.experiment.recipe import RecogniserSource
 from orchestrator.features import PackedFrames
 from orchestrator.store import Artifact, Store
 from orchestrator.training.inputs import frame_data
-from orchestrator.training.source_attention import source_attention
+from orchestrator.training.source_attention import layer_pairs, source_attention
 from orchestrator.training.student import load_student, new_student
 from orchestrator.training.task import FoldTask, Unlabelled
 
@@ -46,8 +46,7 @@ def attention_picture(task: FoldTask, store: Store, trained: Artifact) -> tuple[
     batch = data.batch(torch.tensor([0]))
     source = source_attention(task, store, one, attended=task.attended)
     attended = after(*batch.inputs)
-    pairs = task.recipe.attention_transfer.pairs or ((source.last, len(attended.attention)),)
-    theirs, mine = pairs[0]
+    theirs, mine = layer_pairs(task.recipe.attention_transfer, source, attended)[0]
     kind = "recogniser" if isinstance(task.recipe.source, RecogniserSource) else "encoder"
     begun = new_student(task, store).eval()
     maps = {

@@ -40,7 +40,7 @@ def refuse_deaf(
             "has two utterances to compare; raise it"
         )
     for theirs, mine in section.pairs or ():
-        if mine > student.depth:
+        if abs(mine) > student.depth:
             raise ValueError(
                 f"attention_transfer.pairs: {[theirs, mine]} names layer {mine} of the student, "
                 f"which has {student.depth}"
@@ -62,12 +62,14 @@ def refuse_deaf(
 
 def _refuse_layer(layer: int, pair: Iterable[int], source: SourceNet) -> None:
     if isinstance(source, RecogniserSource):
-        if layer > source.network.depth:
+        if abs(layer) > source.network.depth:
             raise ValueError(
                 f"attention_transfer.pairs: {pair} names layer {layer} of the recogniser, which "
                 f"has {source.network.depth}"
             )
-    elif source.layers is None or layer not in source.layers:
+        return
+    known = len(set(source.layers)) if source.layers else 1
+    if -layer > known or (layer > 0 and layer not in (source.layers or ())):
         kept = "the last alone is" if source.layers is None else f"{list(source.layers)} are"
         raise ValueError(
             f"attention_transfer.pairs: {pair} names layer {layer} of the source, of which {kept} "

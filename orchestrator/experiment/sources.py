@@ -106,13 +106,14 @@ class AttentionTransfer(Section):
     """With ``relations``: heads that both sides' are cut into anew; default: as they are."""
     pairs: (
         Annotated[
-            tuple[Annotated[tuple[Count, ...], Field(min_length=2, max_length=2)], ...],
+            tuple[Annotated[tuple[int, ...], Field(min_length=2, max_length=2)], ...],
             Field(min_length=1),
         ]
         | None
     ) = None
     """Which of the source's self-attention layers teaches which of the student's:
-    ``[[source, student], ...]``, 1 being the first; default: the last teaches the last."""
+    ``[[source, student], ...]``, 1 being the first, -1 the last that is to be had, -2 the one
+    before it; default: the last teaches the last."""
 
     @model_validator(mode="after")
     def _read(self) -> AttentionTransfer:
@@ -125,5 +126,10 @@ class AttentionTransfer(Section):
             raise ValueError(
                 f"relation_heads is {self.relation_heads} but match is {self.match!r}; "
                 "use match: relations, or leave it out"
+            )
+        if any(0 in pair for pair in self.pairs or ()):
+            raise ValueError(
+                f"pairs {[list(pair) for pair in self.pairs or ()]}: layers are counted from 1, or "
+                "from -1 backwards"
             )
         return self

@@ -15,7 +15,7 @@ from models.outputs import Heads, Listening, Output
 from models.speech_recogniser import SpeechRecogniser
 from orchestrator.encoder_outputs import EncoderHandle, EncoderOutputs, HalfFrames
 from orchestrator.errors import TrainingError
-from orchestrator.experiment.recipe import PretrainedSource, RecogniserSource
+from orchestrator.experiment.recipe import AttentionTransfer, PretrainedSource, RecogniserSource
 from orchestrator.source_encoder import attention_layers, source_name, states_wanted
 from orchestrator.store import Store
 from orchestrator.teacher_encoder import load_teachers_encoder
@@ -30,8 +30,8 @@ KEPT_BYTES = 2**30
 class SourceAttention(ABC):
     """The source's attention over some utterances of a fold run, by batch."""
 
-    last: int
-    """Its last attention layer that can be heard, counted from 1."""
+    layers: Sequence[int]
+    """The attention layers that can be heard, in order, 1 being the source's first."""
 
     @abstractmethod
     def listening(self, batch: Batch, layers: Sequence[int]) -> list[Listening]:
@@ -47,7 +47,7 @@ class RecogniserAttention(SourceAttention):
 
     def __init__(self, network: SpeechRecogniser) -> None:
         self.network = network.eval()
-        self.last = len(network.encoder.transformer.attentions)
+        self.layers = range(1, 1 + len(network.encoder.transformer.attentions))
 
     @torch.no_grad()
     def listening(self, batch: Batch, layers: Sequence[int]) -> list[Listening]:
@@ -77,7 +77,7 @@ class EncoderAttention(SourceAttention):
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.blocks = blocks
-        self.last = max(blocks)
+        self.layers = sorted(blocks)
         self.states = states
         self.device = device
         self.lengths = torch.tensor([len(one) for one in states])
@@ -197,7 +197,7 @@ def transfer_loss(
             "an utterance of the batch was read in segments, so there is no attention over it; "
             "crop utterances to student.segment_seconds, or set that to null"
         )
-    pairs = section.pairs or ((attention.last, len(output.attention)),)
+    pairs = layer_pairs(section, attention, output)
     heard = attention.listening(batch, [theirs for theirs, _ in pairs])
     losses = [
         attention_transfer(
@@ -210,3 +210,18 @@ def transfer_loss(
         for (_, mine), theirs in zip(pairs, heard, strict=True)
     ]
     return torch.stack(losses).mean(0)
+
+
+def layer_pairs(
+    section: AttentionTransfer, attention: SourceAttention, output: Output
+) -> list[tuple[int, int]]:
+    """Which layer of the source teaches which of the student's, both counted from 1."""
+    mine = range(1, 1 + len(output.attention))
+
+    def counted(layer: int, layers: Sequence[int]) -> int:
+        return layers[layer] if layer < 0 else layer
+
+    return [
+        (counted(theirs, attention.layers), counted(own, mine))
+        for theirs, own in section.pairs or ((-1, -1),)
+    ]

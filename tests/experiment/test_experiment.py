@@ -13,7 +13,7 @@ from orchestrator.experiment.loading import override_recipe, resolved
 EMODB = {"kind": "emodb", "root": "/data/emodb"}
 MELD = {"kind": "meld", "root": "/data/meld", "protocol": {"kind": "official"}}
 MORE = {"kind": "folder", "root": "/data/more"}
-DIGITS = {"kind": "fsdd", "root": "/data/fsdd"}
+DIGITS: dict[str, Any] = {"kind": "fsdd", "root": "/data/fsdd"}
 SPEAKERS = {"kind": "leave-one-speaker-out"}
 VIT = {"kind": "vertical-vit"}
 TAUGHT = {"student": VIT, "teacher": VIT, "objectives": {"distillation": 1.0}}

@@ -112,6 +112,10 @@ def test_utterances_are_compared_with_others_of_their_batch() -> None:
         ([[4, 2]], "[4, 2] names layer 4 of the recogniser, which has 3"),
         # the first that is wrong, wherever it stands
         ([[1, 1], [1, 3], [4, 1]], "[1, 3] names layer 3 of the student, which has 2"),
+        # counted from the last
+        ([[-1, -1], [-3, -2]], ""),
+        ([[-1, -3]], "[-1, -3] names layer -3 of the student, which has 2"),
+        ([[-4, -1]], "[-4, -1] names layer -4 of the recogniser, which has 3"),
     ],
 )
 def test_pairs_name_layers_that_student_and_recogniser_have(
@@ -129,6 +133,12 @@ def test_pairs_name_layers_that_student_and_recogniser_have(
         ((2, 4), [[3, 1]], "[3, 1] names layer 3 of the source, of which [2, 4] are kept"),
         ((), [[1, 1]], "[1, 1] names layer 1 of the source, of which the last alone is kept"),
         ((2,), [[2, 3]], "[2, 3] names layer 3 of the student, which has 2"),
+        # counted from the last that is kept
+        ((), [[-1, -1]], ""),
+        ((), [[-2, 1]], "[-2, 1] names layer -2 of the source, of which the last alone is kept"),
+        ((4, 2, 4), [[-1, 1], [-2, 2]], ""),
+        ((2, 4), [[-3, 1]], "[-3, 1] names layer -3 of the source, of which [2, 4] are kept"),
+        ((4, 4), [[-2, 1]], "[-2, 1] names layer -2 of the source, of which [4, 4] are kept"),
     ],
 )
 def test_pairs_name_layers_of_an_encoder_that_are_kept(
@@ -196,9 +206,10 @@ OTHERS = {
 
 
 def test_the_sizes_below_are_all_that_weights_depend_on() -> None:
-    # what is dropped in training is no part of them
-    assert {*OTHERS, "dropout"} == set(SatnNetwork.model_fields)
+    # what is done to the input, or dropped in training, is no part of them
+    assert {*OTHERS, "dropout", "instance_norm"} == set(SatnNetwork.model_fields)
     assert unlike(satn(dropout=0.5), recogniser()) == ""
+    assert unlike(satn(instance_norm=True), recogniser()) == ""
     assert unlike(satn(segment_seconds=1.0, segment_pooling="max"), recogniser()) == ""
 
 

@@ -182,9 +182,9 @@ def test_relation_heads_without_relations_are_refused(match: str) -> None:
 
 
 def test_pairs_are_lists_of_two() -> None:
-    section = AttentionTransfer.model_validate({"pairs": [[2, 1], [3, 2]]})
+    section = AttentionTransfer.model_validate({"pairs": [[2, 1], [3, 2], [-1, -2]]})
 
-    assert section.pairs == ((2, 1), (3, 2))
+    assert section.pairs == ((2, 1), (3, 2), (-1, -2))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,9 @@ def test_pairs_are_lists_of_two() -> None:
         ([[1]], "at least 2 items"),
         ([[1, 2, 3]], "at most 2 items"),
         ([1, 1], "valid tuple"),
-        ([[0, 1]], "greater than or equal to 1"),
+        ([[0, 1]], r"pairs \[\[0, 1\]\]: layers are counted from 1, or from -1 backwards"),
+        ([[1, 1], [1, 0]], "layers are counted from 1"),
+        ([[1, 1.5]], "valid integer"),
         ([[1, True]], "true and false do not fit here"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import models.pretrained
 from orchestrator.preparation import prepare
 from orchestrator.store import Store
+from tests.training.attending import AttendingHome
 from tests.training.tiny import PRETRAINED, Encoder, Home, experiment, recipe_of
 
 
@@ -35,6 +36,12 @@ def new_store(home: Home, tmp_path: Path) -> Callable[[], Store]:
 def store(new_store: Callable[[], Store]) -> Store:
     """A store with what ``home`` has and nothing else."""
     return new_store()
+
+
+@pytest.fixture(scope="session")
+def attending(tmp_path_factory: pytest.TempPathFactory) -> AttendingHome:
+    """A labelled corpus with its features, and what students attend to as it does."""
+    return AttendingHome.build(tmp_path_factory.mktemp("attending"))
 
 
 @pytest.fixture

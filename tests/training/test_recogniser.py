@@ -224,13 +224,14 @@ def words(number: int, *, alike: int = 0) -> str:
     ],
 )
 def test_more_labels_than_steps_are_refused_by_name(
-    toned: Toned, new_store: NewStore, role: str, options: dict[str, int], most: int
+    toned: Toned, new_store: NewStore, role: str, options: dict[str, Any], most: int
 ) -> None:
     task = toned.task(training__epochs=1, **options)
     name = "ann_0" if role == "train" else "cem_0"
 
     def with_words(text: str) -> RecogniserTask:
-        return dataclasses.replace(task, **{role: saying(getattr(task, role), **{name: text})})
+        changed: dict[str, Any] = {role: saying(getattr(task, role), **{name: text})}
+        return dataclasses.replace(task, **changed)
 
     pack = PackedFrames.open(new_store(), task.frames)
     assert pack.length(name.replace("_", "-")) == FRAMES

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+import models.pretrained
+from orchestrator import speech_sources
 from orchestrator.canonical import JSON
+from orchestrator.corpora import Corpus
+from orchestrator.corpus_inputs import pretrained_sources
+from orchestrator.encoder_outputs import encoder_handle
+from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
+from orchestrator.source_encoder import source_name
+from orchestrator.speech_sources import read_sources
 from orchestrator.store import Artifact, Store
-from orchestrator.training.student import student_artifact
+from orchestrator.training.student import student_artifact, student_inputs
 from orchestrator.training.task import FoldTask, Silent
-from tests.training.tiny import EXPERIMENT, RICH, TRAINING, Home, experiment, recipe_of
+from tests.training.tiny import EXPERIMENT, RICH, TRAINING, VIT, Home, experiment, recipe_of
 
 
 class Keys(Store):
@@ -33,14 +42,49 @@ def key(task: FoldTask, keys: Keys) -> str:
     return student_artifact(task, keys, reporter=Silent()).key
 
 
+class Unheard:
+    """Audio that only its rate is asked of."""
+
+    def rate(self, path: str) -> int:
+        return 16000
+
+
+def spoken() -> Corpus:
+    """Three utterances of half a second by each of three speakers, with their words."""
+    rows = [
+        {
+            "id": f"{speaker}-{number}",
+            "path": f"{speaker}-{number}.wav",
+            "speaker": f"t{speaker}",
+            "gender": "",
+            "emotion": "",
+            "text": "oh no",
+            "transcript": "oh no",
+            "duration": 0.5,
+            "content": f"{speaker}{number}",
+        }
+        for speaker in range(3)
+        for number in range(3)
+    ]
+    return Corpus(name="told", kind="table", table=pd.DataFrame(rows), source=Unheard())  # type: ignore[arg-type]
+
+
+TOLD = {"kind": "table", "file": "told.csv", "name": "told", "role": "transcribed"}
+NOBODYS = Store("a store that nobody asks for more than keys")
+SATN: dict[str, Any] = {"dim": 8, "levels": 1, "heads": 2, "mlp_dim": 8}
+ENCODER = {"kind": "pretrained", "root": "encoder", "revision": "v1"}
+TAUGHT = {
+    "cross_entropy": 1.0,
+    "distillation": 0.5,
+    "feature_map": 1.0,
+    "supervised_contrastive": 0.2,
+}
 EVERYTHING: dict[str, Any] = {
+    "student": {"kind": "satn", **SATN},
+    "source": {"kind": "recogniser", "network": SATN, "strings": {"seconds": 1.0, "passes": 1}},
+    "attention_transfer": {"match": "l2"},
     "teacher": {**EXPERIMENT["recipe"]["teacher"], "training": TRAINING},
-    "objectives": {
-        "cross_entropy": 1.0,
-        "distillation": 0.5,
-        "feature_map": 1.0,
-        "supervised_contrastive": 0.2,
-    },
+    "objectives": {**TAUGHT, "attention_transfer": 1.0},
     "schedule": {"kind": "matching-first", "matching_epochs": 2},
     "curriculum": {"kind": "data"},
     "meta": {"kind": "bilevel"},
@@ -50,20 +94,51 @@ EVERYTHING: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def rich(home: Home) -> FoldTask:
-    return home.rich_task()
+def rich(home: Home) -> Iterator[FoldTask]:
+    """A fold run beside transcribed speech and encoders, none of which is there."""
+    told = spoken()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speech_sources, "load_transcribed", lambda section, **_: told)
+        # weights that are another's at another root or revision
+        patch.setattr(models.pretrained, "resolve_root", lambda root, at: Path(f"{root}@{at}"))
+        patch.setattr(models.pretrained, "weights_hash", str)
+        patch.setattr(models.pretrained, "block_count", lambda root: 3)
+        patch.setattr(models.pretrained, "model_type", lambda root: "whisper")
+        yield home.rich_task()
+
+
+FOUND: dict[tuple[str, bool], Mapping[str, str]] = {}
+
+
+def recognisers(wanted: Experiment) -> Mapping[str, str]:
+    """Keys of what its students listen to, found once for each source: it takes a while."""
+    which = source_name(wanted.recipe.source), wanted.recipe.needs_source
+    if which not in FOUND:
+        sources = read_sources(wanted, (), NOBODYS)
+        FOUND[which] = sources.keys(NOBODYS) if sources else {}
+    return FOUND[which]
 
 
 def changed(rich: FoldTask, sections: Mapping[str, Any], changes: Mapping[str, Any]) -> FoldTask:
-    """The task of a recipe of other sections, then with dotted changes."""
-    wanted = experiment(**RICH, recipe=recipe_of(**{**EVERYTHING, **sections}))
-    dotted = {f"recipe.{name}": value for name, value in changes.items()}
-    return dataclasses.replace(rich, recipe=override_recipe(wanted, dotted).recipe)
+    """The task of a recipe of other sections, then with dotted changes, and of its source."""
+    corpora = [*RICH["corpora"], TOLD]
+    recipe = recipe_of(**{**EVERYTHING, **sections})
+    plain = experiment(**{**RICH, "corpora": corpora}, recipe=recipe)
+    wanted = override_recipe(plain, {f"recipe.{name}": value for name, value in changes.items()})
+    return dataclasses.replace(
+        rich,
+        recipe=wanted.recipe,
+        recognisers=recognisers(wanted),
+        attended={
+            name: encoder_handle(spoken(), states, store=NOBODYS)
+            for name, states in pretrained_sources(wanted).items()
+        },
+    )
 
 
 # What is read
 
-NETWORK: dict[str, Any] = {
+VIT_NETWORK: dict[str, Any] = {
     "dim": 16,
     "depth": 2,
     "heads": 2,
@@ -75,6 +150,18 @@ NETWORK: dict[str, Any] = {
     "coordinates": True,
     "dropout": 0.5,
 }
+SATN_NETWORK: dict[str, Any] = {
+    "stride": 3,
+    "dim": 16,
+    "levels": 2,
+    "kernel": 5,
+    "causal": True,
+    "depth": 2,
+    "heads": 4,
+    "mlp_dim": 4,
+    "dropout": 0.5,
+    "instance_norm": True,
+}
 FITTING: dict[str, Any] = {
     "epochs": 4,
     "batch_size": 4,
@@ -82,13 +169,8 @@ FITTING: dict[str, Any] = {
     "weight_decay": 0.5,
     "warmup_share": 0.5,
     "gradient_clip": None,
-    "label_smoothing": 0.5,
-    "class_weights": False,
-    "targets": "votes",
     "average_decay": 0.5,
-    "epoch_choice": "last",
     "smoothing_epochs": 1,
-    "batches": "class-balanced",
     "updates_per_epoch": 5,
     "augment.frequency_masks": 1,
     "augment.frequency_width": 2,
@@ -99,6 +181,14 @@ FITTING: dict[str, Any] = {
     "augment.gain_db": 6.0,
     "augment.tilt_db": 6.0,
     "augment.noise": 0.1,
+    "epoch_choice": "last",
+}
+FITTING_TO_EMOTIONS: dict[str, Any] = {
+    **FITTING,
+    "label_smoothing": 0.5,
+    "class_weights": False,
+    "targets": "votes",
+    "batches": "class-balanced",
     "augment.crop_seconds": 0.5,
 }
 
@@ -108,14 +198,31 @@ def under(prefix: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 OPTIONS: dict[str, Any] = {
-    **under("student", NETWORK),
-    **under("training", FITTING),
-    **under("teacher", NETWORK),
-    **under("teacher.training", FITTING),
+    **under("student", SATN_NETWORK),
+    "student.segment_seconds": 1.0,
+    "student.segment_pooling": "max",
+    **under("training", FITTING_TO_EMOTIONS),
+    **under("teacher", VIT_NETWORK),
+    **under("teacher.training", FITTING_TO_EMOTIONS),
+    **under("source.network", SATN_NETWORK),
+    **under("source.training", FITTING),
+    "source.units": "words",
+    "source.strings.seconds": 2.0,
+    "source.strings.pause_seconds": [0.2, 0.3],
+    "source.strings.passes": 2,
+    "source.strings.seed": 1,
+    "source.validation_speakers": 2,
+    "source.seed": 1,
+    "initialise": "source",
+    "attention_transfer.match": "similarity",
+    "attention_transfer.values": True,
+    "attention_transfer.relation_heads": 2,
+    "attention_transfer.pairs": [[1, 1]],
     "knowledge": "cross-fitted",
     "objectives.cross_entropy": 0.5,
     "objectives.distillation": 0.25,
     "objectives.feature_map": 0.25,
+    "objectives.attention_transfer": 0.25,
     "objectives.supervised_contrastive": 0.25,
     "feature_map.match": "tokens",
     "supervised_contrastive.temperature": 0.5,
@@ -139,10 +246,28 @@ OPTIONS: dict[str, Any] = {
     "unlabelled.batch_size": 4,
 }
 """Every option of that recipe, and another value for it."""
+FIXED = {"source.training.augment.crop_seconds"}
+"""Options that can have one value only: a transcript is of the whole utterance."""
+WITH: dict[str, dict[str, Any]] = {
+    "attention_transfer.values": {"attention_transfer": {"match": "kl"}},
+    "attention_transfer.relation_heads": {"attention_transfer": {"match": "relations"}},
+}
+"""Other sections, under which alone an option can be changed."""
 
 KINDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
-        {"student": {"kind": "inverted-transformer", "dim": 8, "heads": 2}},
+        {"student": {**VIT, "dim": 8, "patch_frames": 8}, "objectives": TAUGHT},
+        under("student", VIT_NETWORK),
+    ),
+    (
+        {"source": {**ENCODER, "layers": [1]}},
+        {"source.root": "other", "source.revision": "v2", "source.layers": [2]},
+    ),
+    (
+        {
+            "student": {"kind": "inverted-transformer", "dim": 8, "heads": 2},
+            "objectives": TAUGHT,
+        },
         {
             "student.window_seconds": 1.0,
             "student.dim": 16,
@@ -208,7 +333,9 @@ def leaves(value: Mapping[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_the_options_below_are_all_that_there_are(rich: FoldTask) -> None:
-    assert leaves(changed(rich, {}, {}).recipe.model_dump(mode="json")) == set(OPTIONS)
+    there = leaves(changed(rich, {}, {}).recipe.model_dump(mode="json"))
+
+    assert there == {*OPTIONS, *FIXED}
 
 
 @pytest.mark.parametrize(("sections", "options"), KINDS)
@@ -226,7 +353,7 @@ def test_so_are_those_of_other_kinds(
 @pytest.mark.parametrize(
     ("sections", "option", "value"),
     [
-        *(({}, option, value) for option, value in OPTIONS.items()),
+        *((WITH.get(option, {}), option, value) for option, value in OPTIONS.items()),
         *((kind, option, value) for kind, options in KINDS for option, value in options.items()),
     ],
 )
@@ -247,6 +374,9 @@ def test_every_kind_has_a_key_of_its_own(rich: FoldTask, keys: Keys) -> None:
         {"meta": {"kind": "none"}},
         {"unlabelled": {"kind": "none"}},
         {"schedule": {"kind": "joint"}},
+        {"source": None, "objectives": TAUGHT},
+        {"objectives": TAUGHT, "initialise": "source"},
+        {"source": ENCODER},
         *(
             {"curriculum": {"kind": "data", "difficulty": difficulty}}
             for difficulty in ("own-loss", "cross-validated-loss", "random")
@@ -266,6 +396,8 @@ ALONE: dict[str, Any] = {
     "meta": {"kind": "none"},
     "unlabelled": {"kind": "none"},
 }
+SOURCES = [name for name in OPTIONS if name.startswith("source.")]
+TRANSFER = [name for name in OPTIONS if name.startswith("attention_transfer.")]
 TEACHERS = [name for name in OPTIONS if name.startswith("teacher.")]
 CONTRAST = [name for name in OPTIONS if name.startswith("supervised_contrastive.")]
 
@@ -273,8 +405,22 @@ CONTRAST = [name for name in OPTIONS if name.startswith("supervised_contrastive.
 @pytest.mark.parametrize(
     ("sections", "unread"),
     [
-        # alone: neither the teacher nor anything it would say
-        ({}, [*TEACHERS, *CONTRAST, "knowledge", "temperature.value", "feature_map.match"]),
+        # alone: neither teacher nor source, nor anything they would say
+        (
+            {},
+            [
+                *TEACHERS,
+                *SOURCES,
+                *TRANSFER,
+                *CONTRAST,
+                "knowledge",
+                "temperature.value",
+                "feature_map.match",
+            ],
+        ),
+        # the source's weights, and nothing that it attends to
+        ({"initialise": "source"}, [*TEACHERS, *TRANSFER]),
+        ({"objectives": {"attention_transfer": 0.5}}, [*TEACHERS, *CONTRAST]),
         ({"objectives": {"distillation": 0.5}}, [*CONTRAST, "feature_map.match"]),
         (
             {"objectives": {"feature_map": 0.5}},
@@ -299,8 +445,112 @@ def test_an_option_that_is_not_read_changes_no_key(
 ) -> None:
     before = key(changed(rich, {**ALONE, **sections}, {}), keys)
     for option in unread:
-        after = changed(rich, {**ALONE, **sections}, {option: OPTIONS[option]})
+        others = {**ALONE, **sections, **WITH.get(option, {})}
+        after = changed(rich, others, {option: OPTIONS[option]})
         assert key(after, keys) == before, option
+
+
+@pytest.mark.parametrize("option", SOURCES)
+def test_first_weights_are_in_the_key_by_all_that_made_them(
+    rich: FoldTask, keys: Keys, option: str
+) -> None:
+    # a student that begins as it, where that can be another
+    same = option.removeprefix("source.network.")
+    student = {f"student.{same}": OPTIONS[option]} if same in SATN_NETWORK else {}
+    sections = {**ALONE, "initialise": "source"}
+    before = changed(rich, sections, student if same in ("dropout", "instance_norm") else {})
+    after = changed(rich, sections, {**student, option: OPTIONS[option]})
+
+    assert key(after, keys) != key(before, keys)
+
+
+def test_a_source_that_nothing_listens_to_is_as_none(rich: FoldTask) -> None:
+    alone = student_inputs(changed(rich, {**ALONE, "source": None}, {}), None)
+
+    for source in (EVERYTHING["source"], ENCODER):
+        task = changed(rich, {**ALONE, "source": source}, {})
+        assert task.recipe.source is not None
+        assert student_inputs(task, None) == alone
+
+
+def test_a_student_without_a_source_keeps_the_key_that_it_had_before_there_were_any(
+    home: Home,
+) -> None:
+    task = home.task()
+    inputs = student_inputs(task, "a key")
+    # the machine's own
+    del inputs["environment"]
+
+    assert inputs == {
+        "fold": "speaker=s1m",
+        "emotions": ["anger", "happiness", "neutral", "sadness"],
+        "train": task.train.key(),
+        "validation": task.validation.key(),
+        "seed": 0,
+        "threads": 1,
+        "workers": 1,
+        "features": {
+            "kind": "log-mel",
+            "bins": 8,
+            "deltas": 0,
+            "sample_rate": 16000,
+            "window_seconds": 0.025,
+            "hop_seconds": 0.02,
+            "lowest_hz": 20.0,
+            "highest_hz": None,
+        },
+        "student": {
+            "kind": "vertical-vit",
+            "dim": 8,
+            "depth": 1,
+            "heads": 1,
+            "head_dim": 8,
+            "mlp_dim": 8,
+            "patch_frames": 8,
+            "patch_bins": None,
+            "conv_stem": False,
+            "coordinates": False,
+            "dropout": 0.0,
+        },
+        "objectives": {
+            "cross_entropy": 1.0,
+            "distillation": 0.5,
+            "feature_map": 1.0,
+            "supervised_contrastive": 0.0,
+        },
+        "schedule": {"kind": "joint"},
+        "training": {
+            "epochs": 3,
+            "batch_size": 8,
+            "lr": 0.005,
+            "weight_decay": 0.01,
+            "warmup_share": 0.1,
+            "gradient_clip": 1.0,
+            "label_smoothing": 0.0,
+            "targets": "majority",
+            "class_weights": True,
+            "average_decay": 0.0,
+            "epoch_choice": "validation-cross-entropy",
+            "smoothing_epochs": 3,
+            "batches": "shuffled",
+            "updates_per_epoch": None,
+            "augment": {
+                "frequency_masks": 0,
+                "frequency_width": 8,
+                "time_masks": 0,
+                "time_width_seconds": 0.2,
+                "time_stretch": 0.0,
+                "frequency_warp": 0.0,
+                "gain_db": 0.0,
+                "tilt_db": 0.0,
+                "noise": 0.0,
+                "crop_seconds": None,
+            },
+        },
+        "knowledge": "a key",
+        "temperature": {"kind": "fixed", "value": 4.0},
+        "feature_map": {"match": "pooled"},
+    }
 
 
 # Whose speech
