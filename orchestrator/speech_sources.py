@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.canonical import digest
+from orchestrator.canonical import JSON, digest
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.strings import joined_strings
 from orchestrator.corpora.transcribed import load_transcribed, native_rate
@@ -106,8 +106,8 @@ def read_sources(
 
     Raises:
         CorpusError: the corpus is missing or damaged, or not apart from the labelled ones.
-        ExperimentError: there is none, its speakers are too few, or its audio has no such
-            frequencies as the features.
+        ExperimentError: an ablation makes no valid recipe, the corpus's speakers are too few, or
+            its audio has no such frequencies as the features.
     """
     wanted = {
         source_name(recipe.source): (where, recipe.source)
@@ -116,20 +116,18 @@ def read_sources(
     }
     if not wanted:
         return None
-    if not experiment.transcribed:
-        where = next(iter(wanted.values()))[0]
-        raise ExperimentError(
-            f"{where}recipe.source.kind is 'recogniser' but no corpus has role: transcribed; add "
-            "one to corpora, such as {kind: fsdd, root: FOLDER}"
-        )
-    section = experiment.transcribed[0]
+    # whose file says so where a recipe wants a recogniser and there is none
+    (section,) = experiment.transcribed
     corpus = load_transcribed(section, memory=store.folder, progress=progress, labelled=labelled)
     refuse_frequencies(corpus, experiment.features)
     recognisers = {}
     for name, (where, source) in wanted.items():
         heard = heard_corpus(corpus, source)
         train, validation = split_speakers(
-            corpus, count=source.validation_speakers, seed=source.seed, where=where
+            set(corpus.table["speaker"]),
+            count=source.validation_speakers,
+            draw=["recogniser", source.seed],
+            what=f"{where}recipe.source.validation_speakers",
         )
         recognisers[name] = PreparedRecogniser(
             heard,
@@ -181,20 +179,22 @@ def heard_corpus(corpus: Corpus, section: Recogniser) -> Corpus:
 
 
 def split_speakers(
-    corpus: Corpus, *, count: int, seed: int, where: str
+    speakers: Collection[str], *, count: int, draw: JSON, what: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Speakers to train on, and ``count`` who choose the epoch, drawn by ``seed``.
+    """Speakers to train on, and ``count`` who choose the epoch, by a hash of ``draw`` and names.
+
+    Args:
+        what: the key that says how many, for messages.
 
     Raises:
         ExperimentError: nobody would be left to train on.
     """
-    speakers = sorted(set(corpus.table["speaker"]))
     if count >= len(speakers):
         raise ExperimentError(
-            f"{where}recipe.source.validation_speakers is {count}, but corpus {corpus.name!r} has "
-            f"{len(speakers)} speakers, so nobody is left to train on; lower it"
+            f"{what} is {count}, but there are {len(speakers)} speakers, so nobody is left to "
+            "train on; lower it"
         )
-    ranked = sorted(speakers, key=lambda name: digest(["recogniser", seed, name]))
+    ranked = sorted(speakers, key=lambda name: digest([draw, name]))
     return tuple(sorted(ranked[count:])), tuple(sorted(ranked[:count]))
 
 

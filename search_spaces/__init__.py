@@ -26,7 +26,7 @@ def list_spaces() -> tuple[str, ...]:
     """Name all search spaces, sorted.
 
     >>> list_spaces()
-    ('distillation', 'kim2024', 'zhao2025', 'zhao2025_schedules', 'zhao2025_unlabelled')
+    ('distillation', 'kim2024', 'satn2021', 'zhao2025', 'zhao2025_schedules', 'zhao2025_unlabelled')
     """
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 

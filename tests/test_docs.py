@@ -17,7 +17,9 @@ from pydantic.fields import FieldInfo
 
 from orchestrator import cli
 from orchestrator.experiment import Experiment, load_experiment
+from orchestrator.experiment.loading import is_recogniser_file, load_recogniser_experiment
 from orchestrator.experiment.reading import parse_yaml
+from orchestrator.experiment.recogniser import RecogniserExperiment
 from orchestrator.experiment.section import Section
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -29,10 +31,13 @@ DOCUMENTS = sorted(
         *(CHECKOUT / "docs").glob("*.md"),
     ]
 )
+FILES: tuple[type[Section], ...] = (Experiment, RecogniserExperiment)
+"""What a file can be."""
 KEYS = CHECKOUT / "docs" / "experiment-file.md"
 VARIABLES = {
     "CREMA_D_ROOT": "/data/crema-d",
     "EMODB_ROOT": "/data/emodb",
+    "FSDD_ROOT": "/data/fsdd",
     "IEMOCAP_ROOT": "/data/iemocap",
     "MELD_ROOT": "/data/meld",
     "MINE_ROOT": "/data/mine",
@@ -65,9 +70,9 @@ def sections_in(annotation: Any) -> Iterator[type[Section]]:
 
 @cache
 def all_sections() -> dict[str, type[Section]]:
-    """Every section that a file can have, by class name."""
+    """Every section that a file of either kind can have, by class name."""
     found: dict[str, type[Section]] = {}
-    waiting: list[type[Section]] = [Experiment]
+    waiting = list(FILES)
     while waiting:
         section = waiting.pop()
         if section.__name__ not in found:
@@ -131,8 +136,8 @@ def test_a_table_has_the_keys_and_defaults_of_its_section(name: str) -> None:
 
 @each_document
 def test_dotted_keys_in_the_text_exist(document: Path) -> None:
-    known = set(dotted_keys(Experiment))
-    roots = tuple(f"{name}." for name in Experiment.model_fields)
+    known = {key for file in FILES for key in dotted_keys(file)}
+    roots = tuple(f"{name}." for file in FILES for name in file.model_fields)
     mentioned = {
         text.partition("=")[0].rstrip(":")
         for text in inline(document)
@@ -148,6 +153,7 @@ def whole(text: str) -> dict[str, Any]:
     assert isinstance(data, dict)
     if "name" in data:
         return data
+    assert "recogniser" not in data, "give it a name"
     base: dict[str, Any] = {
         "name": "base",
         "corpora": [{"kind": "synthetic"}],
@@ -158,13 +164,21 @@ def whole(text: str) -> dict[str, Any]:
     return base | data | {"recipe": recipe}
 
 
+def load(file: Path, **given: Any) -> None:
+    """Read a file of either kind as the command line would."""
+    if is_recogniser_file(file):
+        load_recogniser_experiment(file, environment=VARIABLES, **given)
+    else:
+        load_experiment(file, environment=VARIABLES, **given)
+
+
 @each_document
 def test_yaml_blocks_load(document: Path, tmp_path: Path) -> None:
     for text in blocks(document, "yaml"):
         file = tmp_path / "block.yaml"
         file.write_text(yaml.safe_dump(whole(text)))
 
-        load_experiment(file, environment=VARIABLES)
+        load(file)
 
 
 def command_lines(document: Path) -> list[list[str]]:
@@ -191,7 +205,7 @@ def example_file(name: str, document: Path, tmp_path: Path) -> Path | None:
 
 @each_document
 def test_commands_exist_with_their_options_and_overrides(document: Path, tmp_path: Path) -> None:
-    known = set(dotted_keys(Experiment))
+    known = {key for file in FILES for key in dotted_keys(file)}
     for words in command_lines(document):
         command: Any = typer.main.get_command(cli.app)
         rest = [word for word in words if word != "--debug"]  # the one option of every command
@@ -209,12 +223,8 @@ def test_commands_exist_with_their_options_and_overrides(document: Path, tmp_pat
             assert key in known | {"key"}, " ".join(words)
         file = example_file(given.get("file") or "", document, tmp_path)
         if file is not None:
-            load_experiment(
-                file,
-                overrides=overrides,
-                variant=given.get("variant"),
-                environment=VARIABLES,
-            )
+            assert not is_recogniser_file(file) or {"evaluate", "report"} & {*words}
+            load(file, overrides=overrides, variant=given.get("variant"))
 
 
 @each_document

@@ -19,12 +19,20 @@ from orchestrator.corpora import Corpus
 from orchestrator.corpora.transcribed import load_transcribed
 from orchestrator.errors import ProtocolError
 from orchestrator.evaluation.statistics import fold_summary
-from orchestrator.experiment.recogniser import RecogniserExperiment
+from orchestrator.experiment.recogniser import (
+    RecogniserExperiment,
+    RecogniserSpeakerFolds,
+    RecogniserSpeakerOut,
+)
 from orchestrator.features import feature_shards
 from orchestrator.progress import Progress
-from orchestrator.protocols import Fold, make_folds
 from orchestrator.recorded import ended_by_errors
-from orchestrator.speech_sources import heard_corpus, recogniser_task, refuse_frequencies
+from orchestrator.speech_sources import (
+    heard_corpus,
+    recogniser_task,
+    refuse_frequencies,
+    split_speakers,
+)
 from orchestrator.store import Store
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
@@ -240,16 +248,18 @@ def _jobs(
     experiment: RecogniserExperiment, corpus: Corpus, heard: Corpus, *, store: Store, tree: RunTree
 ) -> list[RecogniserJob]:
     only, jobs = experiment.evaluate.folds, []
-    speaker = dict(zip(corpus.table["id"], corpus.table["speaker"], strict=True))
+    groups = speaker_groups(corpus, experiment.protocol)
+    _refuse_unknown(only, tuple(groups))
     for seed in experiment.evaluate.seeds:
-        folds = make_folds(corpus.table, experiment.protocol, seed=seed)
-        _refuse_unknown(only, folds)
-        for fold in folds:
-            if only and fold.name not in only:
+        for fold, tested in groups.items():
+            if only and fold not in only:
                 continue
-            train, validation, test = (
-                sorted({speaker[name] for name in ids})
-                for ids in (fold.train, fold.validation, fold.test)
+            others = set(corpus.table["speaker"]) - set(tested)
+            train, validation = split_speakers(
+                others,
+                count=experiment.protocol.validation_speakers,
+                draw=["recogniser", seed, fold],
+                what=f"protocol.validation_speakers of fold {fold}",
             )
             task = recogniser_task(
                 heard,
@@ -262,13 +272,35 @@ def _jobs(
                 seed=seed,
                 device="cuda" if experiment.resources.trial.gpus else "cpu",
             )
-            tested = Transcribed.of(heard.table, test)
-            jobs.append(RecogniserJob(fold.name, task, tested, store, tree))
+            said = Transcribed.of(heard.table, tested)
+            jobs.append(RecogniserJob(fold, task, said, store, tree))
     return jobs
 
 
-def _refuse_unknown(only: Sequence[str], folds: Sequence[Fold]) -> None:
-    known = [fold.name for fold in folds]
+def speaker_groups(
+    corpus: Corpus, protocol: RecogniserSpeakerOut | RecogniserSpeakerFolds
+) -> dict[str, tuple[str, ...]]:
+    """The speakers that each fold tests, by the fold's name; from their names alone.
+
+    Raises:
+        ProtocolError: there are fewer speakers than folds, or one alone.
+    """
+    speakers = sorted(set(corpus.table["speaker"]))
+    if isinstance(protocol, RecogniserSpeakerOut):
+        groups: dict[str, tuple[str, ...]] = {f"speaker={name}": (name,) for name in speakers}
+    else:
+        ranked = sorted(speakers, key=lambda name: digest(["recogniser folds", name]))
+        dealt = [ranked[place :: protocol.folds] for place in range(protocol.folds)]
+        groups = {f"fold={place}": tuple(sorted(some)) for place, some in enumerate(dealt)}
+    if len(speakers) < max(2, len(groups)):
+        raise ProtocolError(
+            f"protocol {protocol.kind}: corpus {corpus.name!r} has {len(speakers)} speakers, too "
+            f"few for {max(2, len(groups))} folds"
+        )
+    return groups
+
+
+def _refuse_unknown(only: Sequence[str], known: Sequence[str]) -> None:
     for name in only:
         if name not in known:
             raise ProtocolError(

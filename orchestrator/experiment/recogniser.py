@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from orchestrator.experiment.corpus import CorpusSection
 from orchestrator.experiment.experiment import Resources, Seeds, Tracking
 from orchestrator.experiment.features import LogMelFeatures
-from orchestrator.experiment.protocol import LeaveOneSpeakerOut, SpeakerFolds
 from orchestrator.experiment.section import Section
-from orchestrator.experiment.sources import Recogniser
+from orchestrator.experiment.sources import Recogniser, refuse_no_judge
+
+
+class RecogniserSpeakerOut(Section):
+    """Each speaker is tested once by a recogniser that never heard him."""
+
+    kind: Literal["leave-one-speaker-out"]
+    validation_speakers: Annotated[int, Field(ge=0)] = 1
+    """Of the others, drawn by (seed, fold), who choose the epoch; 0 keeps the last one."""
+
+
+class RecogniserSpeakerFolds(Section):
+    """Speakers are dealt into ``folds`` groups, each tested once."""
+
+    kind: Literal["speaker-folds"]
+    folds: Annotated[int, Field(ge=2)] = 5
+    validation_speakers: Annotated[int, Field(ge=0)] = 1
+    """As above."""
 
 
 class RecogniserEvaluate(Section):
@@ -29,7 +45,7 @@ class RecogniserExperiment(Section):
     description: str = ""
     corpora: Annotated[tuple[CorpusSection, ...], Field(min_length=1, max_length=1)]
     """One, with ``role: transcribed``."""
-    protocol: Annotated[LeaveOneSpeakerOut | SpeakerFolds, Field(discriminator="kind")]
+    protocol: Annotated[RecogniserSpeakerOut | RecogniserSpeakerFolds, Field(discriminator="kind")]
     features: LogMelFeatures = LogMelFeatures()
     recogniser: Recogniser
     evaluate: RecogniserEvaluate = RecogniserEvaluate()
@@ -53,16 +69,9 @@ class RecogniserExperiment(Section):
             raise ValueError(
                 f"evaluate.seeds {list(self.evaluate.seeds)}: each seed may stand once"
             )
-        for key in ("held_speakers", "text_disjoint"):
-            if getattr(self.protocol, key):
-                raise ValueError(
-                    f"protocol.{key} is {getattr(self.protocol, key)!r}, which is about emotions; "
-                    "leave it out"
-                )
-        for key in ("teacher_workers", "student_workers"):
-            if getattr(self.resources, key) > 1:
-                raise ValueError(
-                    f"resources.{key} is {getattr(self.resources, key)}, but there is no teacher "
-                    "and no student here, and one worker fits a recogniser; leave it out"
-                )
+        refuse_no_judge(
+            self.recogniser,
+            speakers=self.protocol.validation_speakers,
+            key="protocol.validation_speakers",
+        )
         return self

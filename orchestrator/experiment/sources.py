@@ -71,9 +71,28 @@ class RecogniserSource(Recogniser):
     """Trained here, on the experiment's transcribed corpus, once for all folds and seeds."""
 
     kind: Literal["recogniser"]
-    validation_speakers: Count = 1
-    """Speakers of the transcribed corpus who choose the epoch instead of being trained on."""
+    validation_speakers: Annotated[int, Field(ge=0)] = 1
+    """Speakers of the transcribed corpus who choose the epoch instead of being trained on; 0 keeps
+    the last epoch."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _judged(self) -> RecogniserSource:
+        refuse_no_judge(self, speakers=self.validation_speakers, key="validation_speakers")
+        return self
+
+
+def refuse_no_judge(section: Recogniser, *, speakers: int, key: str) -> None:
+    """Raise where nobody is left to choose the epoch that is to be chosen.
+
+    Raises:
+        ValueError: names the key and the mend.
+    """
+    if not speakers and section.training.epoch_choice != "last":
+        raise ValueError(
+            f"{key} is 0, so nobody chooses the epoch, but training.epoch_choice is "
+            f"{section.training.epoch_choice!r}; set it to last, or keep a speaker apart"
+        )
 
 
 class PretrainedSource(Section):

@@ -142,7 +142,12 @@ class RecogniserJudge(Judge):
     """CTC loss, or error rate, of best-path decoding."""
 
     def __init__(
-        self, data: Data, transcripts: Sequence[str], *, symbols: Symbols, by: RecogniserTraining
+        self,
+        data: Data | None,
+        transcripts: Sequence[str],
+        *,
+        symbols: Symbols,
+        by: RecogniserTraining,
     ) -> None:
         self.data = data
         self.symbols = symbols
@@ -225,7 +230,8 @@ def _fit(
     network = build_recogniser(task.section.network, features=task.features, symbols=len(symbols))
     network.to(task.device)
     train = _data(task, pack, task.train, mean=mean, std=std, augmented=True)
-    validation = _data(task, pack, task.validation, mean=mean, std=std)
+    kept = task.validation
+    validation = _data(task, pack, kept, mean=mean, std=std) if kept.ids else None
     judge = RecogniserJudge(validation, task.validation.transcripts, symbols=symbols, by=settings)
     targets = [symbols.labels(text) for text in task.train.transcripts]
     fitted = fit(

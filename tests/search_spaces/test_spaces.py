@@ -22,14 +22,30 @@ EXPERIMENT = {
 }
 
 
-def copied() -> dict:
-    return Experiment.model_validate(EXPERIMENT).model_dump()
+ATTENDING = {
+    "name": "spaces",
+    "corpora": [{"kind": "synthetic"}, {"kind": "fsdd", "root": "digits"}],
+    "protocol": {"kind": "leave-one-session-out"},
+    "recipe": {
+        "student": {"kind": "satn", "depth": 2, "heads": 8},
+        "source": {"kind": "recogniser", "network": {"depth": 3, "heads": 8}},
+        "objectives": {"cross_entropy": 0.5, "attention_transfer": 1.0},
+        # what is left of it in a draw without
+        "attention_transfer": {"match": "relations", "relation_heads": 4},
+    },
+}
+
+
+def copied(name: str) -> dict:
+    experiment = ATTENDING if name == "satn2021" else EXPERIMENT
+    return Experiment.model_validate(experiment).model_dump()
 
 
 def test_spaces_are_listed_by_file_name() -> None:
     assert list_spaces() == (
         "distillation",
         "kim2024",
+        "satn2021",
         "zhao2025",
         "zhao2025_schedules",
         "zhao2025_unlabelled",
@@ -42,7 +58,7 @@ def test_unknown_space_suggests_the_nearest() -> None:
 
 
 def test_space_unlike_any_other_lists_them() -> None:
-    with pytest.raises(SpaceError, match="known: distillation, kim2024, zhao2025"):
+    with pytest.raises(SpaceError, match="known: distillation, kim2024, satn2021, zhao2025"):
         get_space("zzz")
 
 
@@ -51,17 +67,21 @@ def test_every_draw_makes_a_valid_experiment(name: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(300):
         overrides = get_space(name)(study.ask())
-        data = copied()
+        data = copied(name)
         apply_overrides(data, overrides)
         recipe = Experiment.model_validate(data).recipe
 
-        assert recipe.needs_teacher
+        assert recipe.learns_from_another
         assert recipe.objectives.cross_entropy == 1.0
         for key, value in overrides.items():
             found: object = recipe
             for part in key.split(".")[1:]:
                 found = getattr(found, part)
-            assert found == (tuple(value) if isinstance(value, list) else value), key
+            assert found == _tuples(value), key
+
+
+def _tuples(value: object) -> object:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("name", list_spaces())
@@ -86,6 +106,17 @@ def test_every_axis_is_drawn_in_all_its_values(name: str) -> None:
 def drawn(name: str, times: int = 200) -> list[dict[str, object]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
     return [get_space(name)(study.ask()) for _ in range(times)]
+
+
+def test_satn2021_proposes_what_only_one_match_reads_under_it_alone() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=4))
+    for _ in range(50):
+        trial = study.ask()
+        match = get_space("satn2021")(trial)["recipe.attention_transfer.match"]
+        axes = {name.removeprefix("recipe.attention_transfer.") for name in trial.params}
+
+        assert ("values" in axes) == (match == "kl")
+        assert ("relation_heads" in axes) == (match == "relations")
 
 
 def test_zhao2025_proposes_what_only_one_choice_reads_under_it_alone() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -170,6 +171,26 @@ def test_a_sweep_that_cannot_be_is_refused_before_ray_starts(
 def test_a_space_that_does_not_fit_the_recipe_is_refused_before_ray_starts(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"objectives\..*there is no teacher"):
         swept(tmp_path, "recipe.teacher=null", "recipe.objectives.distillation=0")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe.source.layers": [1]},
+        {"recipe.source": None, "recipe.objectives.attention_transfer": 0.0},
+    ],
+)
+def test_a_space_that_changes_the_source_is_refused_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("orchestrator.sweep.sweep.get_space", lambda name: lambda trial: changes)
+    with pytest.raises(ExperimentError, match=r"recipe\.source cannot be searched: recognisers"):
+        swept(
+            tmp_path,
+            "recipe.student={kind: satn}",
+            "recipe.source={kind: pretrained, root: /whisper}",
+            "recipe.objectives.attention_transfer=1",
+        )
 
 
 def test_the_best_of_a_sweep_without_a_complete_trial_is_refused(tmp_path: Path) -> None:

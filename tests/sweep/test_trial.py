@@ -171,3 +171,21 @@ def test_what_is_encoded_before_the_sweep_cannot_be_searched(tmp_path: Path) -> 
     assert changed.teacher is not None
     assert changed.teacher.training is not None
     assert (changed.teacher.training.lr, changed.teacher.training.epochs) == (0.01, 100)
+
+
+def test_the_source_of_attention_cannot_be_searched_but_what_is_taken_from_it_can(
+    tmp_path: Path,
+) -> None:
+    listens = {
+        "recipe.student": {"kind": "satn"},
+        "recipe.source": {"kind": "pretrained", "root": "/whisper"},
+        "recipe.objectives.attention_transfer": 1.0,
+    }
+    experiment = override_recipe(small.load(tmp_path), listens)
+
+    with pytest.raises(ExperimentError, match=r"recipe\.source cannot be searched"):
+        trial_recipe(experiment, {"recipe.source.layers": [1, 2]})
+
+    changed = trial_recipe(experiment, {"recipe.attention_transfer.match": "l2"})
+    assert changed.source == experiment.recipe.source
+    assert changed.attention_transfer.match == "l2"
