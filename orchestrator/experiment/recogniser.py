@@ -69,6 +69,12 @@ class RecogniserExperiment(Section):
             raise ValueError(
                 f"evaluate.seeds {list(self.evaluate.seeds)}: each seed may stand once"
             )
+        for key in ("teacher_workers", "student_workers"):
+            if getattr(self.resources, key) > 1:
+                raise ValueError(
+                    f"resources.{key} is {getattr(self.resources, key)}, but there is no teacher "
+                    "and no student here, and one worker fits a recogniser; leave it out"
+                )
         refuse_no_judge(
             self.recogniser,
             speakers=self.protocol.validation_speakers,

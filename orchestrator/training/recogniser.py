@@ -139,7 +139,15 @@ class Symbols:
 
 
 class RecogniserJudge(Judge):
-    """CTC loss, or error rate, of best-path decoding."""
+    """CTC loss, or error rate, of best-path decoding.
+
+    Args:
+        data: utterances, in the order of ``transcripts``; None: nobody chooses, and the last epoch
+            is kept.
+        transcripts: what is said in them.
+        symbols: of the recogniser.
+        by: says what decides.
+    """
 
     def __init__(
         self,
@@ -160,6 +168,11 @@ class RecogniserJudge(Judge):
         """CTC loss and error rate; ``logits`` holds, of each utterance, labels, substitutions,
         deletions and insertions.
         """
+        if self.data is None:
+            return Judged({}, 0.0, np.zeros((0, 4), dtype=np.int64))
+        if self.data is None:
+            # nobody was kept apart: the last epoch is kept
+            return Judged({}, 0.0, np.zeros((0, 4), dtype=np.int64))
         edits = np.zeros((len(self.data), 4), dtype=np.int64)
         total = 0.0
         for rows, said in _recognised(network, self.data):

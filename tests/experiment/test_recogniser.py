@@ -97,10 +97,22 @@ def test_a_recogniser_as_a_source_has_the_same_keys_and_two_more() -> None:
 
 
 @pytest.mark.parametrize("kind", ["leave-one-speaker-out", "speaker-folds"])
-def test_folds_are_of_speakers(write: Write, kind: str) -> None:
-    file = write("leave-one-speaker-out", kind)
+def test_folds_are_of_speakers_and_one_of_them_validates(write: Write, kind: str) -> None:
+    protocol = load_recogniser_experiment(
+        write("leave-one-speaker-out, validation_speakers: 1", kind)
+    ).protocol
 
-    assert load_recogniser_experiment(file).protocol.kind == kind
+    assert (protocol.kind, protocol.validation_speakers) == (kind, 1)
+    assert getattr(protocol, "folds", 5) == 5
+
+
+def test_nobody_validates_where_the_last_epoch_is_kept(write: Write) -> None:
+    experiment = load_recogniser_experiment(
+        write(),
+        overrides=["protocol.validation_speakers=0", "recogniser.training.epoch_choice=last"],
+    )
+
+    assert experiment.protocol.validation_speakers == 0
 
 
 @pytest.mark.parametrize(
@@ -108,8 +120,18 @@ def test_folds_are_of_speakers(write: Write, kind: str) -> None:
     [
         ("protocol.kind=official", ["'protocol.kind' is 'official'", "speaker-folds"]),
         ("protocol.kind=leave-one-session-out", ["did you mean 'leave-one-speaker-out'?"]),
-        ("protocol.held_speakers=1", ["protocol.held_speakers is 1, which is about emotions"]),
-        ("protocol.text_disjoint=true", ["protocol.text_disjoint is True, which is about"]),
+        # what is about emotions
+        ("protocol.held_speakers=1", ["unknown key 'protocol.held_speakers'"]),
+        ("protocol.text_disjoint=true", ["unknown key 'protocol.text_disjoint'"]),
+        ("protocol.folds=3", ["'protocol.folds'", "another kind has it"]),
+        ("protocol.validation_speakers=-1", ["than or equal to 0"]),
+        (
+            "protocol.validation_speakers=0",
+            [
+                "protocol.validation_speakers is 0, so nobody chooses the epoch, but "
+                "training.epoch_choice is 'validation-loss'; set it to last",
+            ],
+        ),
         (
             "corpora=[{kind: emodb, root: /data/emodb}]",
             ["corpora.0.role is 'labelled', but a recogniser learns from transcripts", "set role"],

@@ -112,7 +112,8 @@ def test_a_recogniser_needs_its_kind_only() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"kind": "recogniser", "validation_speakers": 0}, "validation_speakers"),
+        ({"kind": "recogniser", "validation_speakers": -1}, "greater than or equal to 0"),
+        ({"kind": "recogniser", "seed": -1}, "greater than or equal to 0"),
         ({"kind": "recogniser", "units": "phones"}, "'words' or 'characters'"),
         ({"kind": "recogniser", "root": "/whisper"}, "root"),
         ({"kind": "pretrained"}, "root"),
@@ -125,6 +126,26 @@ def test_a_recogniser_needs_its_kind_only() -> None:
 def test_what_is_no_source_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         TypeAdapter(SourceNet).validate_python(given)
+
+
+@pytest.mark.parametrize("choice", ["validation-loss", "validation-error-rate"])
+def test_somebody_chooses_the_epoch_that_is_to_be_chosen(choice: str) -> None:
+    section = {"kind": "recogniser", "validation_speakers": 0, "training": {"epoch_choice": choice}}
+    with pytest.raises(ValidationError) as caught:
+        RecogniserSource.model_validate(section)
+
+    assert (
+        "validation_speakers is 0, so nobody chooses the epoch, but training.epoch_choice is "
+        f"{choice!r}; set it to last, or keep a speaker apart"
+    ) in str(caught.value)
+
+
+@pytest.mark.parametrize("speakers", [0, 1])
+def test_the_last_epoch_needs_nobody_to_choose_it(speakers: int) -> None:
+    training = RecogniserTraining(epoch_choice="last")
+    source = RecogniserSource(kind="recogniser", validation_speakers=speakers, training=training)
+
+    assert source.validation_speakers == speakers
 
 
 def test_an_encoder_gives_its_last_layer_and_main_branch_by_default() -> None:
