@@ -18,9 +18,15 @@ from typing import Any
 
 from orchestrator.errors import InputError, UnderstudyError
 from orchestrator.evaluation.evaluate import result_folder
+from orchestrator.evaluation.recogniser import (
+    markdown_recogniser,
+    recogniser_folder,
+    stored_recogniser,
+)
 from orchestrator.evaluation.report import markdown
 from orchestrator.evaluation.stored import stored_result
 from orchestrator.experiment import load_experiment
+from orchestrator.experiment.loading import is_recogniser_file, load_recogniser_experiment
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -63,6 +69,31 @@ def record(
     for path, rows in zip(files, (result["rows"], result["speakers"]), strict=True):
         _write(path, rows)
     return markdown(result), files
+
+
+def record_recogniser(
+    file: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    variant: str | None = None,
+    folder: Path = FOLDER,
+) -> tuple[str, list[Path]]:
+    """Write the rows of a speech recogniser's stored evaluation; as :func:`record`.
+
+    Returns:
+        Its table as Markdown, and ``NAME.csv``, a row per fold and seed.
+    """
+    experiment = load_recogniser_experiment(file, overrides=overrides, variant=variant)
+    result = stored_recogniser(experiment)
+    if result is None:
+        raise InputError(
+            f"{file}: the store {experiment.store!r} has no evaluation of {experiment.name!r}; "
+            f"run `understudy evaluate {file}` first, with the same overrides and variant"
+        )
+    path = folder / f"{Path(recogniser_folder(experiment)).name}.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(path, result["rows"])
+    return markdown_recogniser(result), [path]
 
 
 def check_sums(result: Mapping[str, Any]) -> None:
@@ -121,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", help="as for the evaluation")
     given = parser.parse_intermixed_args(arguments)
     try:
-        tables, files = record(given.file, overrides=given.overrides, variant=given.variant)
+        of_file = record_recogniser if is_recogniser_file(given.file) else record
+        tables, files = of_file(given.file, overrides=given.overrides, variant=given.variant)
     except UnderstudyError as error:
         print(f"record: {error}", file=sys.stderr)
         return error.exit_code

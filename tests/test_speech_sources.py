@@ -252,21 +252,28 @@ def test_another_protocol_or_labelled_corpus_has_the_same_recogniser(
 # On whose speech
 
 
-def test_validation_speakers_are_drawn_and_nobody_is_both(table: Path) -> None:
-    corpus = tones.load(table)
-    drawn = {seed: split_speakers(corpus, count=1, seed=seed, where="") for seed in range(12)}
+def test_validation_speakers_are_drawn_and_nobody_is_both() -> None:
+    names = ["ann", "bob", "cem", "dan"]
 
-    for train, validation in drawn.values():
-        assert sorted((*train, *validation)) == ["ann", "bob", "cem", "dan"]
-        assert len(validation) == 1
-    assert {validation for _, validation in drawn.values()} == {
-        (name,) for name in ("ann", "bob", "cem", "dan")
-    }
-    shuffled = dataclasses.replace(corpus, table=corpus.table.sample(frac=1.0, random_state=1))
-    assert split_speakers(shuffled, count=1, seed=5, where="") == drawn[5]
-    # whoever is asked for more keeps those who were drawn first
-    for seed, (_, (first,)) in drawn.items():
-        assert first in split_speakers(corpus, count=3, seed=seed, where="")[1]
+    def drawn(count: int, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        # in whatever order
+        given = [*names[seed % 4 :], *names[: seed % 4]]
+        return split_speakers(given, count=count, draw=["recogniser", seed], what="count")
+
+    chosen = set()
+    for seed in range(12):
+        for count in (0, 1, 2, 3):
+            train, validation = drawn(count, seed)
+            assert sorted((*train, *validation)) == names
+            assert len(validation) == count
+            assert (list(train), list(validation)) == (sorted(train), sorted(validation))
+        chosen |= set(drawn(1, seed)[1])
+        # whoever is asked for more keeps those who were drawn first
+        assert set(drawn(1, seed)[1]) < set(drawn(2, seed)[1]) < set(drawn(3, seed)[1])
+        assert drawn(2, seed) == split_speakers(
+            set(names), count=2, draw=["recogniser", seed], what="count"
+        )
+    assert chosen == set(names)
 
 
 def test_the_task_hears_all_that_its_speakers_say(table: Path, store: Store) -> None:
@@ -277,6 +284,17 @@ def test_the_task_hears_all_that_its_speakers_say(table: Path, store: Store) -> 
     assert sorted(heard) == sorted(one.heard.table["id"])
     assert (len(one.task.train.ids), len(one.task.validation.ids)) == (6, 18)
     assert (one.task.seed, one.task.corpus, one.task.device) == (4, "tones", "cpu")
+
+
+def test_all_may_be_trained_on_where_the_last_epoch_is_kept(table: Path, store: Store) -> None:
+    last = {**SOURCE, "validation_speakers": 0, "training": {"epochs": 1, "epoch_choice": "last"}}
+    wanted = experiment(table, {"source": last})
+    (prepared,) = prepare_with(wanted, store, [])
+    assert prepared.sources is not None
+    (one,) = prepared.sources.recognisers.values()
+
+    assert (len(one.task.train.ids), one.task.validation.ids) == (24, ())
+    assert store.get("recogniser", one.task.key(store))
 
 
 @pytest.mark.parametrize(
@@ -297,8 +315,8 @@ def test_somebody_must_be_left_to_train_on(
         read_sources(wanted, labelled(wanted), store)
 
     assert str(caught.value) == (
-        f"{where}recipe.source.validation_speakers is 4, but corpus 'tones' has 4 speakers, so "
-        "nobody is left to train on; lower it"
+        f"{where}recipe.source.validation_speakers is 4, but there are 4 speakers, so nobody is "
+        "left to train on; lower it"
     )
 
 

@@ -187,7 +187,7 @@ def report(
     from orchestrator.cli.recogniser import report_recogniser
     from orchestrator.evaluation.report import markdown as as_markdown
     from orchestrator.evaluation.report import plot, plot_sweep, render
-    from orchestrator.evaluation.stored import stored_result, stored_sweep
+    from orchestrator.evaluation.stored import stored_pictures, stored_result, stored_sweep
     from orchestrator.experiment import load_experiment
     from orchestrator.experiment.loading import is_recogniser_file
 
@@ -218,6 +218,9 @@ def report(
     for path in [*drawn, *([] if result is None else plot(result, plots))]:
         if path is not None:
             console.print(f"wrote {path}")
+    for name, picture in stored_pictures(experiment).items():
+        (plots / name).write_bytes(picture)
+        console.print(f"wrote {plots / name}")
     if result is None:
         console.print("There is no evaluation yet, so none is plotted.")
 

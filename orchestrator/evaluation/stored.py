@@ -22,6 +22,13 @@ def stored_result(experiment: Experiment) -> dict[str, Any] | None:
     return result
 
 
+def stored_pictures(experiment: Experiment) -> dict[str, bytes]:
+    """The pictures that the last evaluation drew while it ran, by file name."""
+    store = Store(experiment.store)
+    names = [one for one in store.list(result_folder(experiment)) if one.endswith(".png")]
+    return {name.rpartition("/")[2]: store.read_bytes(name) for name in names}
+
+
 def stored_sweep(experiment: Experiment) -> dict[str, Any] | None:
     """Where the experiment's sweep stands and what it has found, or None.
 

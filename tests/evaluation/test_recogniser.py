@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -21,6 +22,7 @@ from orchestrator.evaluation.recogniser import (
     describe,
     recogniser_folder,
     run_recogniser,
+    speaker_groups,
     stored_recogniser,
 )
 from orchestrator.experiment.loading import load_recogniser_experiment
@@ -156,7 +158,7 @@ def test_seeds_are_averaged_inside_a_fold_and_folds_after(
     assert found["pooled"] != pytest.approx(found["mean"])
 
 
-def test_the_files_hold_the_result(first: tuple[Path, dict[str, Any]]) -> None:
+def test_the_files_hold_the_result(first: tuple[Path, dict[str, Any]], table: Path) -> None:
     folder, result = first
     written = json.loads(result_file(folder).read_text())
     rows = list(csv.DictReader(result_file(folder, "rows.csv").open()))
@@ -168,13 +170,45 @@ def test_the_files_hold_the_result(first: tuple[Path, dict[str, Any]]) -> None:
     assert result["protocol"] == (
         "tones, leave-one-speaker-out, 16 utterances, error rate of words"
     )
-    assert result["fingerprint"] == tones.load(tones_of(result, folder)).fingerprint
+    assert result["fingerprint"] == tones.load(table).fingerprint
 
 
-def tones_of(result: dict[str, Any], folder: Path) -> Path:
-    """The table that an evaluation read."""
-    (section,) = loaded(folder / "spoken.yaml").corpora
-    return Path(getattr(section, "file"))  # noqa: B009 - of a table
+@pytest.mark.parametrize(
+    ("protocol", "groups"),
+    [
+        (
+            "{kind: leave-one-speaker-out}",
+            {"speaker=ann": ("ann",), "speaker=bob": ("bob",), "speaker=cem": ("cem",)},
+        ),
+        ("{kind: speaker-folds, folds: 3}", 3),
+        ("{kind: speaker-folds, folds: 2}", 2),
+    ],
+)
+def test_every_speaker_is_in_one_fold(
+    table: Path, tmp_path: Path, protocol: str, groups: dict[str, tuple[str, ...]] | int
+) -> None:
+    experiment = loaded(write(tmp_path, table), f"protocol={protocol}")
+    corpus = tones.load(table)
+    found = speaker_groups(corpus, experiment.protocol)
+    shuffled = dataclasses.replace(corpus, table=corpus.table[::-1])
+
+    assert sorted(name for group in found.values() for name in group) == list(SPEAKERS)
+    assert speaker_groups(shuffled, experiment.protocol) == found
+    if isinstance(groups, int):
+        assert list(found) == [f"fold={number}" for number in range(groups)]
+        assert {len(group) for group in found.values()} <= {1, 2}
+    else:
+        assert found == groups
+
+
+def test_fewer_speakers_than_folds_are_refused(table: Path, tmp_path: Path) -> None:
+    corpus = tones.load(table)
+    four = loaded(write(tmp_path, table), "protocol={kind: speaker-folds, folds: 4}")
+    with pytest.raises(ProtocolError, match="'tones' has 3 speakers, too few for 4 folds"):
+        speaker_groups(corpus, four.protocol)
+    alone = dataclasses.replace(corpus, table=corpus.table[corpus.table["speaker"] == "ann"])
+    with pytest.raises(ProtocolError, match="'tones' has 1 speakers, too few for 2 folds"):
+        speaker_groups(alone, loaded(write(tmp_path, table)).protocol)
 
 
 def test_strings_and_some_folds_are_in_the_protocol_string(table: Path, tmp_path: Path) -> None:
@@ -220,8 +254,8 @@ def test_every_fit_is_a_run_with_its_course_and_its_test(
         assert [step for step, _ in course] == list(range(1, EPOCHS + 1))
         assert course[-1][1] < course[0][1]
         for name in ("error_rate", "labels", "errors"):
-            told = history(folder, run.info.run_id, f"test/{name}")
-            assert told == [(row["epoch"], pytest.approx(row[name]))]
+            ((step, value),) = history(folder, run.info.run_id, f"test/{name}")
+            assert (step, value) == (row["epoch"], pytest.approx(row[name]))
         assert run.data.params["fold"] == row["fold"]
     top = by_name[TOP]
     assert top.data.metrics == {
@@ -236,24 +270,22 @@ def test_every_fit_is_a_run_with_its_course_and_its_test(
 # Again
 
 
-def test_a_second_time_everything_is_reused_and_told_alike(
-    first: tuple[Path, dict[str, Any]], tmp_path: Path, understudy: Callable[..., Said]
+def test_a_second_time_everything_is_reused_and_told_to_people(
+    first: tuple[Path, dict[str, Any]], understudy: Callable[..., Said]
 ) -> None:
     folder, result = first
-    store = folder / "store"
     stages = ("features", "recogniser", "recognition")
-    before = {stage: small.artifacts(store, stage) for stage in stages}
+    before = {stage: small.artifacts(folder / "store", stage) for stage in stages}
     files = [result_file(folder, name).read_bytes() for name in ("evaluation.json", "rows.csv")]
 
-    said = understudy("evaluate", folder / "spoken.yaml", "--json")
+    said = understudy("evaluate", folder / "spoken.yaml")
 
     assert said.code == 0
-    assert json.loads(said.out) == result
-    assert {stage: small.artifacts(store, stage) for stage in stages} == before
-    assert [len(before[stage]) for stage in stages] == [1, 6, 6]
-    assert [
+    assert {stage: small.artifacts(folder / "store", stage) for stage in stages} == before
+    assert [len(before[stage]) for stage in stages[1:]] == [6, 6]
+    assert files == [
         result_file(folder, name).read_bytes() for name in ("evaluation.json", "rows.csv")
-    ] == files
+    ]
     runs = small.runs(folder, "spoken")
     assert len(runs) == 7
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -261,24 +293,53 @@ def test_a_second_time_everything_is_reused_and_told_alike(
         if run.info.run_name != TOP:
             # neither lost nor doubled
             assert len(history(folder, run.info.run_id, "train/ctc")) == EPOCHS
+    rates = result["summary"]
+    for text in (
+        result["protocol"],
+        "speaker=bob",
+        f"error rate {100 * rates['mean']:.1f} ± {100 * rates['std']:.1f} (mean ± std over 3 folds",
+        "2 seeds averaged within each",
+        f"{100 * rates['pooled']:.1f} over all labels",
+        "/store/results/spoken/evaluation.json",
+        f"understudy dashboard --uri sqlite:///{folder}/runs.db",
+    ):
+        assert text in said.out
 
 
 def test_some_folds_are_those_of_the_whole_and_lie_elsewhere(
-    first: tuple[Path, dict[str, Any]],
+    first: tuple[Path, dict[str, Any]], understudy: Callable[..., Said]
 ) -> None:
     folder, result = first
     before = small.artifacts(folder / "store", "recogniser")
-    some = loaded(folder / "spoken.yaml", "evaluate.folds=[speaker=cem]", "evaluate.seeds=[1]")
-    found = run_recogniser(some, console=silent()).result
+    some = ("evaluate.folds=[speaker=cem]", "evaluate.seeds=[1]")
+    said = understudy("evaluate", folder / "spoken.yaml", *some, "--json")
+    found = json.loads(said.out)
 
+    assert said.code == 0
     assert found["rows"] == [
         row for row in result["rows"] if (row["tested"], row["seed"]) == ("cem", 1)
     ]
     assert small.artifacts(folder / "store", "recogniser") == before
     assert found["summary"]["std"] is None
     assert found["protocol"] == result["protocol"] + " | some folds only: speaker=cem"
-    assert result_file(folder, result="spoken.some-folds").is_file()
+    assert json.loads(result_file(folder, result="spoken.some-folds").read_text()) == found
     assert json.loads(result_file(folder).read_text()) == result
+
+
+def test_without_anyone_to_choose_the_epoch_all_others_train(
+    ray_cluster: None, table: Path, tmp_path: Path, tracking_database: Path
+) -> None:
+    experiment = loaded(
+        write(tmp_path, table, database=tracking_database),
+        "protocol={kind: speaker-folds, folds: 2, validation_speakers: 0}",
+        "recogniser.training.epoch_choice=last",
+        "evaluate.seeds=[0]",
+    )
+    rows = run_recogniser(experiment, console=silent()).result["rows"]
+
+    assert [row["fold"] for row in rows] == ["fold=0", "fold=1"]
+    assert sorted(" ".join(row["tested"] for row in rows).split()) == list(SPEAKERS)
+    assert [(row["validation"], row["epoch"]) for row in rows] == [("", EPOCHS)] * 2
 
 
 def test_a_fold_that_is_not_there_is_named_with_those_that_are(
@@ -318,26 +379,6 @@ def test_a_fit_that_fails_fails_the_evaluation_and_leaves_no_run_open(
 
 
 # Told to people
-
-
-def test_the_command_shows_what_it_found(
-    first: tuple[Path, dict[str, Any]], understudy: Callable[..., Said]
-) -> None:
-    folder, result = first
-    rates = result["summary"]
-    said = understudy("evaluate", folder / "spoken.yaml")
-
-    assert said.code == 0
-    for text in (
-        result["protocol"],
-        "speaker=bob",
-        f"error rate {100 * rates['mean']:.1f} ± {100 * rates['std']:.1f} (mean ± std over 3 folds",
-        "2 seeds averaged within each",
-        f"{100 * rates['pooled']:.1f} over all labels",
-        "/store/results/spoken/evaluation.json",
-        f"understudy dashboard --uri sqlite:///{folder}/runs.db",
-    ):
-        assert text in said.out
 
 
 def test_a_report_shows_it_again(

@@ -41,7 +41,7 @@ from orchestrator.training.task import Silent
 from tests import tones
 from tests.tones import Toned
 from tests.training.test_resume import KilledError, KillsAt, assert_same_files
-from tests.training.tiny import tensors
+from tests.training.tiny import assert_same_tensors, tensors
 
 NewStore = Callable[[], Store]
 
@@ -450,6 +450,24 @@ def test_one_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     assert list(told.rows) == list(range(kill_at, 5))
     assert_same_files(again, undisturbed)
     assert not left[0].parent.exists()
+
+
+def test_nobody_need_choose_the_epoch(toned: Toned, new_store: NewStore) -> None:
+    task = toned.task(validation=(), training__epoch_choice="last", **RICH)
+    whole, broken = new_store(), new_store()
+    found = fitted(task, whole)
+    with pytest.raises(KilledError):
+        recogniser_artifact(task, broken, reporter=KillsAt(3))
+    again = fitted(task, broken)
+
+    assert [list(row) for row in read_json(found.path / "history.json")] == [["train/ctc"]] * 4
+    assert read_json(found.path / "facts.json")["epoch"] == 4
+    assert np.load(found.path / "validation_logits.npy").shape == (0, 4)
+    assert_same_files(again, found)
+    # whoever else might have chosen changes no weight of the last epoch
+    beside = toned.task(training__epoch_choice="last", **RICH)
+    assert_same_tensors(tensors(fitted(beside, whole)), tensors(found))
+    assert beside.key(whole) != task.key(whole)
 
 
 def test_what_the_store_has_is_not_fitted_again(toned: Toned, store: Store) -> None:
