@@ -119,6 +119,7 @@ def understudy(
 # What is found
 
 
+@pytest.mark.slow
 def test_every_speaker_is_tested_once_a_seed_by_a_stranger(
     first: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -141,6 +142,7 @@ def test_every_speaker_is_tested_once_a_seed_by_a_stranger(
     assert len({row["error_rate"] for row in rows}) > 2
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged_inside_a_fold_and_folds_after(
     first: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -158,6 +160,7 @@ def test_seeds_are_averaged_inside_a_fold_and_folds_after(
     assert found["pooled"] != pytest.approx(found["mean"])
 
 
+@pytest.mark.slow
 def test_the_files_hold_the_result(first: tuple[Path, dict[str, Any]], table: Path) -> None:
     folder, result = first
     written = json.loads(result_file(folder).read_text())
@@ -234,6 +237,7 @@ def history(folder: Path, run_id: str, metric: str) -> list[tuple[int, float]]:
     return sorted((one.step, one.value) for one in client.get_metric_history(run_id, metric))
 
 
+@pytest.mark.slow
 def test_every_fit_is_a_run_with_its_course_and_its_test(
     first: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -255,7 +259,8 @@ def test_every_fit_is_a_run_with_its_course_and_its_test(
         assert course[-1][1] < course[0][1]
         for name in ("error_rate", "labels", "errors"):
             ((step, value),) = history(folder, run.info.run_id, f"test/{name}")
-            assert (step, value) == (row["epoch"], pytest.approx(row[name]))
+            assert step == row["epoch"]
+            assert value == pytest.approx(row[name])
         assert run.data.params["fold"] == row["fold"]
     top = by_name[TOP]
     assert top.data.metrics == {
@@ -270,6 +275,7 @@ def test_every_fit_is_a_run_with_its_course_and_its_test(
 # Again
 
 
+@pytest.mark.slow
 def test_a_second_time_everything_is_reused_and_told_to_people(
     first: tuple[Path, dict[str, Any]], understudy: Callable[..., Said]
 ) -> None:
@@ -306,6 +312,7 @@ def test_a_second_time_everything_is_reused_and_told_to_people(
         assert text in said.out
 
 
+@pytest.mark.slow
 def test_some_folds_are_those_of_the_whole_and_lie_elsewhere(
     first: tuple[Path, dict[str, Any]], understudy: Callable[..., Said]
 ) -> None:
@@ -326,6 +333,7 @@ def test_some_folds_are_those_of_the_whole_and_lie_elsewhere(
     assert json.loads(result_file(folder).read_text()) == result
 
 
+@pytest.mark.slow
 def test_without_anyone_to_choose_the_epoch_all_others_train(
     ray_cluster: None, table: Path, tmp_path: Path, tracking_database: Path
 ) -> None:
@@ -362,6 +370,7 @@ def test_a_fold_that_is_not_there_is_named_with_those_that_are(
     assert "set features.highest_hz: 4000" in high.err
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_fails_the_evaluation_and_leaves_no_run_open(
     ray_cluster: None, tmp_path: Path, tracking_database: Path
 ) -> None:
@@ -381,6 +390,7 @@ def test_a_fit_that_fails_fails_the_evaluation_and_leaves_no_run_open(
 # Told to people
 
 
+@pytest.mark.slow
 def test_a_report_shows_it_again(
     first: tuple[Path, dict[str, Any]], understudy: Callable[..., Said]
 ) -> None:
