@@ -154,10 +154,11 @@ def _refuse_local_places(experiment: Experiment, file: Path) -> None:
     for index, corpus in enumerate(experiment.corpora):
         for key in ("root", "file"):
             places[f"corpora.{index}.{key}"] = getattr(corpus, key, None) or "/"
-    encoder = getattr(experiment.recipe.teacher, "root", "/")
-    if not NAME.fullmatch(encoder) or Path(encoder).is_dir():
-        # else a name on the hub, the same on every node
-        places["recipe.teacher.root"] = encoder
+    for name in ("teacher", "source"):
+        encoder = getattr(getattr(experiment.recipe, name), "root", "/")
+        if not NAME.fullmatch(encoder) or Path(encoder).is_dir():
+            # else a name on the hub, the same on every node
+            places[f"recipe.{name}.root"] = encoder
     for key, place in places.items():
         path = place.removeprefix("sqlite:///")
         if "://" not in path and not PurePosixPath(path).is_absolute():

@@ -196,16 +196,16 @@ class EncoderShard:
     def _check(self, frames: Pooled, name: str) -> None:
         if not np.isfinite(frames).all():
             msg = (
-                f"recipe.teacher.root {self.teacher.root!r}: the encoder's output for utterance "
-                f"{name!r} is not finite; its weights are damaged"
+                f"{self.teacher.place}.root {self.teacher.root!r}: the encoder's output for "
+                f"utterance {name!r} is not finite; its weights are damaged"
             )
             raise PretrainedError(msg)
         largest = float(np.abs(frames).max())
         if self.teacher.frames and largest > float(np.finfo(np.float16).max):
             msg = (
-                f"recipe.teacher.root {self.teacher.root!r}: the encoder's output for utterance "
-                f"{name!r} reaches {largest:.3g}, beyond half precision; set recipe.teacher.frames "
-                "to false, or leave the layer out of recipe.teacher.layers"
+                f"{self.teacher.place}.root {self.teacher.root!r}: the encoder's output for "
+                f"utterance {name!r} reaches {largest:.3g}, beyond half precision; leave the layer "
+                f"out of {self.teacher.place}.layers, or set recipe.teacher.frames to false"
             )
             raise PretrainedError(msg)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from orchestrator.canonical import digest
 from orchestrator.errors import ExperimentError, PretrainedError
@@ -46,13 +47,19 @@ def attention_layers(section: PretrainedSource) -> tuple[int, ...]:
     return tuple(sorted(set(layers)))
 
 
-def states_wanted(section: PretrainedSource) -> PretrainedTeacher:
+class SourceStates(PretrainedTeacher):
+    """The states of a source's encoder, computed and kept as those of a frozen teacher are."""
+
+    place: ClassVar[str] = "recipe.source"
+
+
+def states_wanted(section: PretrainedSource) -> SourceStates:
     """What of the encoder runs once over a corpus: the input of each layer, in frames.
 
     Raises:
         PretrainedError: as :func:`attention_layers`.
     """
-    return PretrainedTeacher(
+    return SourceStates(
         kind="pretrained",
         root=section.root,
         revision=section.revision,

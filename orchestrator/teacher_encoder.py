@@ -24,7 +24,7 @@ def teachers_weights(teacher: PretrainedTeacher) -> str:
     """
     from models import pretrained
 
-    with _named(teacher.root):
+    with _named(teacher.root, place=teacher.place):
         return pretrained.weights_hash(pretrained.resolve_root(teacher.root, teacher.revision))
 
 
@@ -36,7 +36,7 @@ def trainable_blocks(teacher: PretrainedTeacher) -> int:
     """
     from models import pretrained
 
-    with _named(teacher.root):
+    with _named(teacher.root, place=teacher.place):
         root = pretrained.resolve_root(teacher.root, teacher.revision)
         blocks = pretrained.block_count(root)
         pretrained.refuse_fine_tuning(pretrained.model_type(root))
@@ -57,14 +57,14 @@ def load_teachers_encoder(
     """
     from models import pretrained
 
-    with _named(teacher.root):
+    with _named(teacher.root, place=teacher.place):
         root = pretrained.resolve_root(teacher.root, teacher.revision)
         encoder = pretrained.load_encoder(root, device=device)
     if weights is not None and (here := teachers_weights(teacher)) != weights:
         msg = (
-            f"recipe.teacher.root {teacher.root!r}: on {platform.node()} its weights are "
+            f"{teacher.place}.root {teacher.root!r}: on {platform.node()} its weights are "
             f"{here[:12]}, but where the run was planned they are {weights[:12]}; for a model on "
-            "the hub give recipe.teacher.revision, or else a folder that every node sees"
+            f"the hub give {teacher.place}.revision, or else a folder that every node sees"
         )
         raise PretrainedError(msg)
     return encoder
@@ -78,7 +78,7 @@ def encoder_sample_rate(root: str, revision: str | None = None) -> int:
     """
     from models import pretrained
 
-    with _named(root):
+    with _named(root, place=PretrainedTeacher.place):
         return pretrained.sample_rate(pretrained.resolve_root(root, revision))
 
 
@@ -142,11 +142,11 @@ def mixed_layers(teacher: PretrainedTeacher, blocks: int) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _named(root: str) -> Iterator[None]:
+def _named(root: str, *, place: str) -> Iterator[None]:
     from models.pretrained import NotAnEncoderError
 
     try:
         yield
     except (NotAnEncoderError, OSError) as error:
-        msg = f"recipe.teacher.root {root!r} is no usable speech encoder: {error}"
+        msg = f"{place}.root {root!r} is no usable speech encoder: {error}"
         raise PretrainedError(msg) from error

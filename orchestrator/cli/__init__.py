@@ -192,6 +192,8 @@ def report(
     from orchestrator.experiment.loading import is_recogniser_file
 
     if is_recogniser_file(file):
+        if plots is not None:
+            raise InputError(f"--plots {plots}: there is nothing to draw of a speech recogniser")
         report_recogniser(
             file, overrides or (), variant=variant, as_json=as_json, markdown=markdown
         )
@@ -238,10 +240,13 @@ def dashboard(
     """
     from orchestrator.experiment import load_experiment
     from orchestrator.experiment.experiment import Tracking
+    from orchestrator.experiment.loading import is_recogniser_file, load_recogniser_experiment
     from orchestrator.tracking.dashboard import run_dashboard
 
-    if uri is None:
-        uri = Tracking().uri if file is None else load_experiment(file).tracking.uri
+    if uri is None and file is not None:
+        load = load_recogniser_experiment if is_recogniser_file(file) else load_experiment
+        uri = load(file).tracking.uri
+    uri = uri or Tracking().uri
     console_for(as_json=False).print(f"Dashboard: http://{host}:{port} (Ctrl-C ends it)")
     raise typer.Exit(run_dashboard(uri, host, port))
 

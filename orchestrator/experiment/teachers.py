@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -69,6 +69,9 @@ class PretrainedTeacher(Section):
     """A ``transformers`` speech encoder; layer mix, pooling and head are fitted per fold, and as
     much of the encoder as ``mode`` says.
     """
+
+    place: ClassVar[str] = "recipe.teacher"
+    """Where the experiment file names the encoder, for messages."""
 
     kind: Literal["pretrained"]
     root: str

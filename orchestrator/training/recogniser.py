@@ -161,7 +161,8 @@ class RecogniserJudge(Judge):
         self.symbols = symbols
         self.references = [symbols.labels(text) for text in transcripts]
         self.by_errors = by.epoch_choice == "validation-error-rate"
-        self.name = "error_rate" if self.by_errors else "ctc"
+        # a loss that is not finite is never hidden by an error rate
+        self.name = "ctc"
         self.last = by.epoch_choice == "last"
 
     def __call__(self, network: nn.Module) -> Judged:

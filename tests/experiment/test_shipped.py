@@ -8,11 +8,13 @@ import pytest
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import load_experiment, shipped
+from orchestrator.experiment.loading import is_recogniser_file, load_recogniser_experiment
 from orchestrator.experiment.reading import read_file
 
 VARIABLES = {
     "CREMA_D_ROOT": "/data/crema-d",
     "EMODB_ROOT": "/data/emodb",
+    "FSDD_ROOT": "/data/fsdd",
     "IEMOCAP_ROOT": "/data/iemocap",
     "MELD_ROOT": "/data/meld",
     "RAVDESS_ROOT": "/data/ravdess",
@@ -83,7 +85,8 @@ def test_every_shipped_file_loads_with_every_variant() -> None:
     for name, description in names.items():
         file = shipped.experiments_folder() / f"{name}.yaml"
         for variant in [None, *read_file(file).get("variants", {})]:
-            experiment = load_experiment(file, variant=variant, environment=VARIABLES)
+            load = load_recogniser_experiment if is_recogniser_file(file) else load_experiment
+            experiment = load(file, variant=variant, environment=VARIABLES)
 
             assert experiment.name == name
         assert description, f"{file.name} needs a description"

@@ -96,6 +96,8 @@ def test_a_recogniser_hears_the_very_batch_that_the_student_hears(
     assert list(attention.layers) == [1, 2]
     assert_same(found[0], heard.listening(2))
     assert_same(found[1], heard.listening(1))
+    assert heard.logits.requires_grad
+    assert not found[0].heads.queries.requires_grad
     # token for token what the student has, wherever in the utterance that is
     assert torch.equal(found[0].positions, student.positions)
     assert torch.equal(found[0].lengths, student.lengths)

@@ -369,7 +369,7 @@ def test_every_option_that_is_read_changes_the_key(
 
 def test_every_kind_has_a_key_of_its_own(rich: FoldTask, keys: Keys) -> None:
     kinds = [sections for sections, _ in KINDS]
-    off = [
+    off: list[dict[str, Any]] = [
         {"curriculum": {"kind": "none"}},
         {"meta": {"kind": "none"}},
         {"unlabelled": {"kind": "none"}},
