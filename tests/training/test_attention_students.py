@@ -15,11 +15,17 @@ from torch import Tensor, nn
 
 import orchestrator.training.student as student_module
 from orchestrator.errors import TrainingError
+from orchestrator.features import PackedFrames
 from orchestrator.store import Artifact, Store
 from orchestrator.training.files import HISTORY, read_json
 from orchestrator.training.fold_run import predict, run_fold
+from orchestrator.training.inputs import FrameSource
 from orchestrator.training.loop import Fitted
-from orchestrator.training.source_attention import source_recogniser
+from orchestrator.training.source_attention import (
+    source_attention,
+    source_recogniser,
+    transfer_loss,
+)
 from orchestrator.training.student import new_student, student_inputs
 from orchestrator.training.task import FoldTask, Silent, Unlabelled
 from tests.training.attending import AttendingHome
@@ -258,6 +264,27 @@ def test_speech_without_labels_teaches_attention_alone(
         *[{"attention_transfer"}] * 2,
         *[{"cross_entropy", "attention_transfer"}] * 4,
     ]
+
+
+@pytest.mark.parametrize("kind", ["recogniser", "encoder"])
+def test_speech_without_labels_is_compared_with_what_the_source_heard_of_it(
+    attending: AttendingHome, store: Store, kind: str
+) -> None:
+    # without steps to speak of; sixteen utterances, each drawn once
+    still = {"training__lr": 1e-12, "unlabelled": {"kind": "first", "epochs": 1}}
+    task = attending.task(**from_source(attending, kind), **still)
+    assert task.unlabelled is not None
+    (first, *_) = transfer(run(task, store))
+    speech = task.unlabelled
+    frames = FrameSource(task, PackedFrames.open(store, task.frames), task.train)
+    data = frames.unlabelled(speech, store, augment=task.recipe.student_augment)
+    batch = data.batch(torch.arange(len(data)))
+    attention = source_attention(task, store, speech.utterances, attended=speech.attended)
+    heard = new_student(task, store)(*batch.inputs)
+    each = transfer_loss(task, heard, batch, attention)
+
+    assert each.shape == (16,)
+    assert first == pytest.approx(float(each.detach().mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize(

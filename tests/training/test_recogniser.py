@@ -615,10 +615,7 @@ def test_the_epoch_is_chosen_by_loss_by_errors_or_not_at_all(choice: str, epoch:
 
 @pytest.mark.parametrize("choice", ["validation-error-rate", "validation-loss"])
 def test_a_loss_that_is_not_finite_is_not_hidden_by_an_error_rate(choice: str) -> None:
-    name = "error_rate" if choice == "validation-error-rate" else "ctc"
-    with pytest.raises(
-        TrainingError, match=rf"validation {name} became nan .*recogniser\.training"
-    ):
+    with pytest.raises(TrainingError, match=r"validation ctc became nan .*recogniser\.training"):
         chosen(choice, [[0.6, 0.6], [math.nan, 0.6]])
 
 
