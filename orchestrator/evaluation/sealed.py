@@ -59,13 +59,15 @@ def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[
     jobs = []
     for system, recipe in system_recipes(experiment).items():
         attends = bool(recipe.objectives.attention_transfer) and system != "teacher"
-        for number, entry in enumerate(planned):
+        drawn: set[str] = set()
+        for entry in planned:
             task = entry.task.with_recipe(recipe)
             if system == "student-alone":
                 task = replace(task, encoder=None, waveforms=None)
             sealed = Unlabelled.of_table(entry.prepared.corpus.table, entry.fold.test)
-            # one fold run of each system is enough to look at
-            pictured = attends and number == 0
+            # one fold run of each system and corpus is enough to look at
+            pictured = attends and task.corpus not in drawn
+            drawn.add(task.corpus)
             jobs.append(Job(system=system, task=task, sealed=sealed, pictured=pictured))
     return jobs
 

@@ -273,3 +273,39 @@ def test_labels_go_by_id_whatever_the_order_of_the_table(home: Home) -> None:
 
     assert unseal(scored, entry).labels.tolist() == expected
     assert unseal(scored, entry).speakers == ("s2w",) * 4
+
+
+def test_one_fold_run_of_each_system_that_learns_attention_is_pictured(home: Home) -> None:
+    conv = {
+        "kind": "conv-transformer",
+        "channels": [8, 8, 8],
+        "dim": 8,
+        "depth": 1,
+        "heads": 2,
+        "mlp_dim": 8,
+    }
+    recipe = {
+        "student": conv,
+        "source": {"kind": "recogniser", "network": {"dim": 8, "heads": 2}},
+        "objectives": {"cross_entropy": 1.0, "attention_transfer": 1.0},
+    }
+    digits = {"kind": "fsdd", "root": "digits"}
+    base = experiment().model_dump(mode="json")
+    wanted = Experiment.model_validate(
+        base
+        | {
+            "corpora": [*base["corpora"], digits],
+            "recipe": recipe,
+            "evaluate": {
+                "seeds": [0, 1],
+                "ablations": {"l2": {"recipe.attention_transfer.match": "l2"}},
+            },
+        }
+    )
+
+    pictured = [job.place for job in evaluation_jobs(wanted, planned(wanted, home)) if job.pictured]
+
+    assert pictured == [
+        ("distilled", "synthetic", "speaker=s1m", 0),
+        ("l2", "synthetic", "speaker=s1m", 0),
+    ]
