@@ -286,6 +286,15 @@ def test_the_task_hears_all_that_its_speakers_say(table: Path, store: Store) -> 
     assert (one.task.seed, one.task.corpus, one.task.device) == (4, "tones", "cpu")
 
 
+def test_another_seed_draws_another_validation_speaker(table: Path, store: Store) -> None:
+    ablations = {f"seed{seed}": {"recipe.source.seed": seed} for seed in range(1, 6)}
+    found = found_in(experiment(table, evaluate={"ablations": ablations}), store)
+    drawn = [one.task.validation.speakers[0] for one in found.recognisers.values()]
+
+    assert len(drawn) == 6
+    assert len(set(drawn)) > 1
+
+
 def test_all_may_be_trained_on_where_the_last_epoch_is_kept(table: Path, store: Store) -> None:
     last = {**SOURCE, "validation_speakers": 0, "training": {"epochs": 1, "epoch_choice": "last"}}
     wanted = experiment(table, {"source": last})
