@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import orchestrator
 from models.hub import NAME
+from orchestrator.corpus_inputs import source_recipes
 from orchestrator.errors import ClusterError, ExperimentError, InputError, nearest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import load_experiment, variables_of
@@ -154,11 +155,16 @@ def _refuse_local_places(experiment: Experiment, file: Path) -> None:
     for index, corpus in enumerate(experiment.corpora):
         for key in ("root", "file"):
             places[f"corpora.{index}.{key}"] = getattr(corpus, key, None) or "/"
-    for name in ("teacher", "source"):
-        encoder = getattr(getattr(experiment.recipe, name), "root", "/")
+    encoders: dict[str, object] = {"recipe.teacher.root": experiment.recipe.teacher}
+    encoders |= {
+        f"{where}recipe.source.root": recipe.source
+        for where, recipe in source_recipes(experiment).items()
+    }
+    for key, section in encoders.items():
+        encoder = getattr(section, "root", "/")
         if not NAME.fullmatch(encoder) or Path(encoder).is_dir():
             # else a name on the hub, the same on every node
-            places[f"recipe.{name}.root"] = encoder
+            places[key] = encoder
     for key, place in places.items():
         path = place.removeprefix("sqlite:///")
         if "://" not in path and not PurePosixPath(path).is_absolute():

@@ -95,13 +95,26 @@ def slots_of(node: Mapping[str, float], trial: TrialResources) -> int:
 
 
 def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
-    """Feature and encoder shards as Ray tasks, one CPU each, counted as they finish."""
+    """Feature and encoder shards as Ray tasks, counted as they finish.
+
+    Each asks for one CPU. A fit says its ``threads`` and asks for as many; of fits there are
+    ``resources.concurrent`` at once.
+    """
 
     def run(stage: str, shards: Sequence[Build]) -> None:
         progress.enter(stage, fold_runs=len(shards))
-        remote = ray.remote(num_cpus=1, num_gpus=resources.trial.gpus, max_retries=2)(_build)
-        waiting = [remote.remote(shard) for shard in shards]
-        while waiting:
+        remote = ray.remote(max_retries=2)(_build)
+        fits = any(hasattr(shard, "threads") for shard in shards)
+        most = resources.concurrent if fits else None
+        queue = list(reversed(shards))
+        waiting: list[Any] = []
+        while queue or waiting:
+            while queue and (most is None or len(waiting) < most):
+                shard = queue.pop()
+                asked = remote.options(
+                    num_cpus=getattr(shard, "threads", 1), num_gpus=resources.trial.gpus
+                )
+                waiting.append(asked.remote(shard))
             done, waiting = ray.wait(waiting, num_returns=1)
             try:
                 progress.fold_run(reused=ray.get(done[0]))

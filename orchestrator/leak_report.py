@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from orchestrator.corpora.transcribed import load_transcribed
+from orchestrator.corpus_inputs import source_recipes
 from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabelled
 from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.corpus import Acceptable, CorpusSection
 from orchestrator.experiment.experiment import Seeds
 from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.experiment.sources import RecogniserSource
 from orchestrator.protocols.checking import check_fold
 from orchestrator.protocols.fold import Fold, Rows
 from orchestrator.protocols.leaks import Leak, corpus_leaks, fold_leaks
@@ -83,6 +86,9 @@ def find_leaks(
     )
     corpora = load_corpora(lenient, memory=memory, progress=progress)
     load_unlabelled(experiment, corpora, memory=memory, progress=progress)
+    if any(isinstance(one.source, RecogniserSource) for one in source_recipes(experiment).values()):
+        for section in experiment.transcribed:
+            load_transcribed(section, labelled=corpora, memory=memory, progress=progress)
     reports = []
     for corpus in joint_corpora(lenient, corpora):
         for key, protocol, seeds in asked.get(corpus.name, asked[""]):

@@ -262,6 +262,10 @@ def _stored(inputs: Prepared | UnlabelledSpeech, store: Store) -> dict[str, tupl
         "features": ("features", inputs.frames),
         "encoder outputs": ("encoder", inputs.encoder),
         "waveforms": ("waveforms", inputs.waveforms),
+        **{
+            f"states of attention source {number}": ("encoder", handle)
+            for number, handle in enumerate(inputs.attended.values(), start=1)
+        },
     }
     return {
         what: (present(store, stage, set(handle.keys)), len(set(handle.keys)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from orchestrator.canonical import digest
 from orchestrator.errors import ExperimentError, PretrainedError
@@ -11,6 +11,7 @@ from orchestrator.experiment.networks import ConvTransformer, Satn
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.experiment.sources import PretrainedSource, SourceNet
 from orchestrator.experiment.teachers import PretrainedTeacher
+from orchestrator.teacher_encoder import teachers_weights
 
 # models.pretrained is imported where it is used: torch takes seconds, and most commands need none
 
@@ -67,6 +68,17 @@ def states_wanted(section: PretrainedSource) -> SourceStates:
     )
 
 
+def source_facts(section: PretrainedSource) -> dict[str, Any]:
+    """The section with the hash of the encoder's ``weights`` in the place of where it lies.
+
+    Raises:
+        PretrainedError: the root is no speech encoder.
+    """
+    plain = section.model_dump(mode="json")
+    del plain["root"], plain["revision"]
+    return plain | {"weights": teachers_weights(states_wanted(section))}
+
+
 def refuse_heads(recipes: Iterable[tuple[str, Recipe]]) -> None:
     """Raise where a student's attention cannot be compared with a pretrained source's.
 
@@ -85,7 +97,10 @@ def refuse_heads(recipes: Iterable[tuple[str, Recipe]]) -> None:
         source, student = recipe.source, recipe.student
         if not isinstance(source, PretrainedSource) or not recipe.objectives.attention_transfer:
             continue
-        attention_layers(source)
+        try:
+            attention_layers(source)
+        except PretrainedError as error:
+            raise PretrainedError(f"{where}{error}") from None
         assert isinstance(student, Satn | ConvTransformer)
         root = pretrained.resolve_root(source.root, source.revision)
         try:

@@ -72,6 +72,11 @@ class FitRecogniser:
     tree: RunTree | None
     name: str
 
+    @property
+    def threads(self) -> int:
+        """Of the fit."""
+        return self.task.threads
+
     def __call__(self) -> bool:
         """Fit it, telling its course to the journal of its own run; whether the store had it."""
         if self.tree is None:
@@ -209,6 +214,6 @@ def refuse_frequencies(corpus: Corpus, features: LogMelFeatures) -> None:
     if top > rate / 2:
         raise ExperimentError(
             f"features.highest_hz is {top:g} but corpus {corpus.name!r} was recorded at {rate} Hz, "
-            f"so it has nothing above {rate // 2} Hz and its attention would be to other bins than "
-            f"the student's; set features.highest_hz: {rate // 2}, for both"
+            f"so it has nothing above {rate // 2} Hz and a recogniser would learn empty bins; set "
+            f"features.highest_hz: {rate // 2}, which is for students too"
         )

@@ -44,8 +44,8 @@ def show_plan(console: Console, plan: Plan) -> None:
         _say(
             console,
             "times are of students alone, from a measured update with cross-entropy by the recipe "
-            "as written; teachers, encoders, features, validation, and what meta-learning and "
-            "unlabelled speech add are not counted",
+            "as written; teachers, recognisers, encoders, features, validation, and what "
+            "meta-learning, unlabelled speech and listening to a source add are not counted",
         )
 
 
@@ -93,8 +93,13 @@ def _show_recogniser(console: Console, recogniser: RecogniserPlan) -> None:
     train, validation = recogniser.utterances
     _say(
         console,
-        f"{train} utterances of {len(recogniser.train)} speakers, validation {validation} of "
-        f"{', '.join(recogniser.validation)}; {recogniser.updates} updates"
+        f"{train} utterances of {len(recogniser.train)} speakers, "
+        + (
+            f"validation {validation} of {', '.join(recogniser.validation)}"
+            if validation
+            else "nobody kept apart for validation"
+        )
+        + f"; {recogniser.updates} updates"
         + ("; it is in the store" if recogniser.present else ""),
     )
 

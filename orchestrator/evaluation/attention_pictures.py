@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import torch
 
@@ -20,8 +18,8 @@ from orchestrator.training.task import FoldTask, Unlabelled
 
 
 @torch.no_grad()
-def attention_picture(task: FoldTask, store: Store, trained: Artifact) -> tuple[str, bytes] | None:
-    """A picture (PNG) of a validation utterance's attention, and the utterance's id.
+def attention_picture(task: FoldTask, store: Store, trained: Artifact) -> bytes | None:
+    """A picture (PNG) of a validation utterance's attention.
 
     The utterance is the one of median length among those that the student hears in one go; None
     where there is none. Maps are means over heads, of the first pair of layers that is compared.
@@ -54,13 +52,12 @@ def attention_picture(task: FoldTask, store: Store, trained: Artifact) -> tuple[
         f"student before (layer {mine})": _map(begun(*batch.inputs).listening(mine)),
         f"student after (layer {mine})": _map(attended.listening(mine)),
     }
-    picture = draw_attention(
+    return draw_attention(
         log_mel=pack.gather([name])[0][:, : task.features.bins],
         hop_seconds=task.features.hop_seconds,
         maps=maps,
         title=f"{task.corpus} {name}, {task.fold}, seed {task.seed}: who attends to whom",
     )
-    return re.sub(r"[^\w.=+-]+", "_", name), picture
 
 
 def _map(listening: Listening) -> np.ndarray:

@@ -93,7 +93,8 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         if not jobs:
             raise ExperimentError(
                 f"evaluate.systems {list(settings.systems)}: the recipe has none of them; "
-                "add a teacher and an objective that listens to it, or ask for student-alone"
+                "add a teacher or a source and an objective that listens to it, or ask for "
+                "student-alone"
             )
         protocols = {
             entry.corpus.name: entry.describe(experiment.protocol)
@@ -212,6 +213,9 @@ def _root(experiment: Experiment, fingerprints: dict[str, str]) -> str:
     """Its name in the run tree: the same recipe on the same corpora is the same run."""
     plain = resolved(experiment) | recipe_and_features(experiment)
     what = {key: plain[key] for key in ("recipe", "features", "protocol", "evaluate", "variant")}
+    if any("recipe.source" in changes for changes in ablation_changes(experiment).values()):
+        # wherever the encoders of ablations lie
+        what["evaluate"] = plain["evaluate"] | {"ablations": ablation_changes(experiment)}
     own = own_protocols(experiment)
     return f"evaluation-{digest([what | {'protocols': own}, fingerprints])[:12]}"
 

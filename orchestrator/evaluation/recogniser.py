@@ -14,10 +14,11 @@ from rich.table import Table
 
 import orchestrator
 from orchestrator.canonical import digest
-from orchestrator.cluster_session import connect, shards_on_ray
+from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.transcribed import load_transcribed
 from orchestrator.errors import ProtocolError
+from orchestrator.evaluation.provenance import sources_digest
 from orchestrator.evaluation.statistics import fold_summary
 from orchestrator.experiment.recogniser import (
     RecogniserExperiment,
@@ -67,6 +68,11 @@ class RecogniserJob:
     tested: Transcribed
     store: Store
     tree: RunTree
+
+    @property
+    def threads(self) -> int:
+        """Of the fit."""
+        return self.task.threads
 
     def __call__(self) -> bool:
         """Whether the store had the recogniser."""
@@ -137,6 +143,7 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
         protocol = describe(experiment, corpus, heard)
         progress.enter("starting Ray")
         connect(experiment.resources)
+        fold_runs_at_once(experiment.resources)  # raises where not one fits
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
@@ -185,11 +192,16 @@ def describe(experiment: RecogniserExperiment, corpus: Corpus, heard: Corpus) ->
     said = f"{len(heard.table)} utterances"
     if strings is not None:
         said = f"{len(corpus.table)} utterances in {len(heard.table)} strings ({strings.passes}x)"
-    some = experiment.evaluate.folds
+    some, protocol = experiment.evaluate.folds, experiment.protocol
+    kept = protocol.validation_speakers
+    validation = f"{kept} other speaker{'' if kept == 1 else 's'}" if kept else "none, last epoch"
+    folds, seeds = len(speaker_groups(corpus, protocol)), len(experiment.evaluate.seeds)
+    aside = f" | set aside: {len(corpus.set_aside)}" if corpus.set_aside else ""
     told = f" | some folds only: {', '.join(some)}" if some else ""
     return (
-        f"{corpus.name}, {experiment.protocol.kind}, {said}, "
-        f"error rate of {experiment.recogniser.units}{told}"
+        f"{corpus.name} | {protocol.kind} ({folds} folds, {seeds} seed{'' if seeds == 1 else 's'})"
+        f" | validation: {validation} | {said}{aside} | error rate of "
+        f"{experiment.recogniser.units}{told}"
     )
 
 
@@ -295,7 +307,7 @@ def speaker_groups(
     if len(speakers) < max(2, len(groups)):
         raise ProtocolError(
             f"protocol {protocol.kind}: corpus {corpus.name!r} has {len(speakers)} speakers, too "
-            f"few for {max(2, len(groups))} folds"
+            f"few for {max(2, len(groups))} folds; lower protocol.folds, or take a corpus of more"
         )
     return groups
 
@@ -323,7 +335,9 @@ def _result(
         "fingerprint": corpus.fingerprint,
         "recogniser": experiment.recogniser.model_dump(mode="json"),
         "features": experiment.features.model_dump(mode="json"),
-        "version": orchestrator.__version__,
+        "code": {"version": orchestrator.__version__, "sources": sources_digest()},
+        "set_aside": [problem.id for problem in corpus.set_aside],
+        "accepted": [problem.id for problem in corpus.accepted],
         "rows": rows,
         "summary": {
             "mean": found.mean,

@@ -17,9 +17,11 @@ from orchestrator.evaluation.sealed import Scored, Unsealed, system_recipes
 from orchestrator.evaluation.selection import seen_by_sweep
 from orchestrator.evaluation.statistics import differences, pairs_of, summarise
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.recipe import PretrainedTeacher
+from orchestrator.experiment.changes import ablation_recipes
+from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher
 from orchestrator.features import PackedFrames
 from orchestrator.preparation import PlannedFold, corpora_of
+from orchestrator.source_encoder import source_facts
 from orchestrator.store import Store
 from orchestrator.sweep.study import recipe_and_features
 from orchestrator.training.networks import build_network
@@ -134,10 +136,20 @@ def result_of(
 
 
 def ablation_changes(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """What each ablation changes, by dotted key, wherever the teacher's folder is."""
+    """What each ablation changes, by dotted key, wherever the encoders' folders are.
+
+    Of a source that is a pretrained encoder it has the hash of its ``weights`` in the place of
+    ``root`` and ``revision``.
+    """
     told: dict[str, dict[str, Any]] = experiment.evaluate.model_dump(mode="json")["ablations"]
-    for changes in told.values():
-        # no ablation has an encoder of its own, so its place may only be said again
+    recipes = ablation_recipes(experiment)
+    for name, changes in told.items():
+        source = recipes[name].source
+        if isinstance(source, PretrainedSource) and source != experiment.recipe.source:
+            for key in [key for key in changes if key.startswith("recipe.source")]:
+                del changes[key]
+            changes["recipe.source"] = source_facts(source)
+        # no ablation has a teacher's encoder of its own, so its place may only be said again
         changes.pop("recipe.teacher.root", None)
         if isinstance(teacher := changes.get("recipe.teacher"), Mapping):
             changes["recipe.teacher"] = {k: v for k, v in teacher.items() if k != "root"}

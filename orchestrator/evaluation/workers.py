@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,13 @@ from orchestrator.evaluation.attention_pictures import attention_picture
 from orchestrator.evaluation.sealed import Job, Scored
 from orchestrator.experiment.experiment import Resources
 from orchestrator.recorded import recorded_run
-from orchestrator.store import Store
+from orchestrator.store import Artifact, Store
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import predict
+from orchestrator.training.state import fold_run_state
+from orchestrator.training.task import FoldTask
+
+log = logging.getLogger(__name__)
 
 RETRIES = 2
 """Fold runs lost with their actor (a node that died) are run again so many times."""
@@ -51,9 +56,10 @@ class FoldWorker:
             job.task, job.sealed, store=self.store, trained=outcome.artifact, role=job.role
         )
         picture = None
-        if job.pictured and (drawn := attention_picture(job.task, self.store, outcome.artifact)):
-            name, picture = drawn
-            journal.artifact(f"attention/{name}.png", picture)
+        if job.pictured:
+            picture = self._picture(job.task, outcome.artifact)
+            if picture is not None:
+                journal.artifact("attention.png", picture)
         journal.flush()
         return Scored(
             job=job,
@@ -63,6 +69,15 @@ class FoldWorker:
             reused=outcome.reused,
             picture=picture,
         )
+
+    def _picture(self, task: FoldTask, trained: Artifact) -> bytes | None:
+        """What the student attends to; a picture that cannot be drawn fails no fold run."""
+        try:
+            with fold_run_state(seed=task.seed, threads=task.threads):
+                return attention_picture(task, self.store, trained)
+        except Exception as error:
+            log.warning("%s, %s: no picture of attention: %s", task.corpus, task.fold, error)
+            return None
 
 
 def run_jobs(

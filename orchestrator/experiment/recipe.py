@@ -163,6 +163,15 @@ class Recipe(Section):
                     )
             return self
         if weight:
+            if (
+                self.attention_transfer.match == "similarity"
+                and isinstance(self.unlabelled, UnlabelledMixed)
+                and self.unlabelled.batch_size < 2
+            ):
+                raise ValueError(
+                    "attention_transfer.match is 'similarity' but unlabelled.batch_size is 1, so "
+                    "no batch has two utterances to compare; raise it"
+                )
             refuse_deaf(
                 self.student,
                 self.source,

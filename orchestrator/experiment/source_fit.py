@@ -43,7 +43,8 @@ def refuse_deaf(
         if abs(mine) > student.depth:
             raise ValueError(
                 f"attention_transfer.pairs: {[theirs, mine]} names layer {mine} of the student, "
-                f"which has {student.depth}"
+                f"which has {student.depth}; name one that it has, or give student.depth "
+                f"{abs(mine)} or more"
             )
         _refuse_layer(theirs, [theirs, mine], source)
     if isinstance(source, RecogniserSource):
@@ -65,7 +66,8 @@ def _refuse_layer(layer: int, pair: Iterable[int], source: SourceNet) -> None:
         if abs(layer) > source.network.depth:
             raise ValueError(
                 f"attention_transfer.pairs: {pair} names layer {layer} of the recogniser, which "
-                f"has {source.network.depth}"
+                f"has {source.network.depth}; name one that it has, or give source.network.depth "
+                f"{abs(layer)} or more"
             )
         return
     known = len(set(source.layers)) if source.layers else 1

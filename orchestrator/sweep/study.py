@@ -16,7 +16,7 @@ from orchestrator.errors import ExperimentError, StoreError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher
 from orchestrator.preparation import Prepared, fingerprints_of, own_protocols
-from orchestrator.source_encoder import states_wanted
+from orchestrator.source_encoder import source_facts
 from orchestrator.store import Store
 from orchestrator.teacher_encoder import teachers_weights
 from orchestrator.training.state import derived_seed
@@ -121,9 +121,7 @@ def recipe_and_features(experiment: Experiment) -> dict[str, Any]:
         told["weights"] = teachers_weights(teacher)
     source = experiment.recipe.source
     if isinstance(source, PretrainedSource):
-        told = plain["recipe"]["source"]
-        del told["root"], told["revision"]
-        told["weights"] = teachers_weights(states_wanted(source))
+        plain["recipe"]["source"] = source_facts(source)
     if source is None:
         # so that a sweep begun before there were sources goes on
         del plain["recipe"]["source"], plain["recipe"]["initialise"]

@@ -18,7 +18,6 @@ from rich.console import Console
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.changes import searched_recipe
 from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
@@ -36,7 +35,7 @@ from orchestrator.sweep.study import (
     recipe_and_features,
     summarise,
 )
-from orchestrator.sweep.trial import TrialActor, TrialContext
+from orchestrator.sweep.trial import TrialActor, TrialContext, trial_recipe
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from search_spaces import SpaceError, get_space
@@ -302,7 +301,7 @@ def _checked_space(experiment: Experiment) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=sampler)
     for _ in range(_DRAWS):
-        searched_recipe(experiment, dict(space(study.ask())))
+        trial_recipe(experiment, dict(space(study.ask())))
     return space
 
 

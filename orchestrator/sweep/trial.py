@@ -17,6 +17,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import searched_recipe
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.recorded import recorded_run
+from orchestrator.source_encoder import refuse_heads
 from orchestrator.store import Store
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import FoldOutcome
@@ -149,6 +150,8 @@ def trial_recipe(experiment: Experiment, overrides: Mapping[str, object]) -> Rec
 
     Raises:
         ExperimentError: the overrides make no valid recipe, or change what was computed before the
-            sweep began (a frozen encoder's outputs).
+            sweep began (a frozen encoder's outputs), or heads that cannot be compared.
     """
-    return searched_recipe(experiment, overrides)
+    recipe = searched_recipe(experiment, overrides)
+    refuse_heads([("", recipe)])
+    return recipe

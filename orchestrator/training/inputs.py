@@ -21,14 +21,8 @@ def plain(section: Section) -> dict[str, Any]:
 
 def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
     """Inputs that every trained thing of a fold run has (law 4)."""
-    # frames and encoder outputs are named by what they are made from, which holds no version
-    upstream = {
-        stage: STAGE_VERSIONS[stage]
-        for stage in ("features", "encoder")
-        if STAGE_VERSIONS[stage] > 1
-    }
     return {
-        **({"upstream": upstream} if upstream else {}),
+        **upstream("features", "encoder"),
         "fold": task.fold,  # seeds are drawn from its name
         "emotions": list(task.emotions),
         "validation": task.validation.key(),
@@ -37,6 +31,15 @@ def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
         "workers": workers,
         "environment": environment_inputs(task.device),
     }
+
+
+def upstream(*stages: str) -> dict[str, Any]:
+    """Versions of the stages whose output is read, where they are not the first.
+
+    Frames and encoder outputs are named by what they are made from, which holds no version.
+    """
+    found = {stage: STAGE_VERSIONS[stage] for stage in stages if STAGE_VERSIONS[stage] > 1}
+    return {"upstream": found} if found else {}
 
 
 class FrameSource:

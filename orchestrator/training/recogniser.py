@@ -30,7 +30,7 @@ from orchestrator.store import CHECKPOINTS, Artifact, Store, environment_inputs
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, Data, FrameData, scoring_batches
 from orchestrator.training.files import read_json, read_weights, statistics_tensors, write_fitted
-from orchestrator.training.inputs import plain
+from orchestrator.training.inputs import plain, upstream
 from orchestrator.training.judges import Judge, Judged
 from orchestrator.training.loop import fit
 from orchestrator.training.networks import build_recogniser
@@ -87,6 +87,7 @@ class RecogniserTask:
             "recogniser": recogniser | {"units": self.section.units},
             # strings are in the utterances' contents
             "features": plain(self.features),
+            **upstream("features"),
             "train": self.train.key(),
             "validation": self.validation.key(),
             "seed": self.seed,
@@ -169,8 +170,6 @@ class RecogniserJudge(Judge):
         """CTC loss and error rate; ``logits`` holds, of each utterance, labels, substitutions,
         deletions and insertions.
         """
-        if self.data is None:
-            return Judged({}, 0.0, np.zeros((0, 4), dtype=np.int64))
         if self.data is None:
             # nobody was kept apart: the last epoch is kept
             return Judged({}, 0.0, np.zeros((0, 4), dtype=np.int64))

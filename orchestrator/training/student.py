@@ -162,7 +162,7 @@ def new_student(task: FoldTask, store: Store) -> nn.Module:
     network = build_network(recipe.student, features=task.features, classes=task.classes)
     if recipe.initialise == "source":
         assert isinstance(network, Satn)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             begin_as(network.encoder, source_recogniser(task, store).encoder)
     return network.to(task.device)
 

@@ -20,6 +20,7 @@ from orchestrator.sweep.trial import TrialActor, TrialContext, trial_recipe
 from orchestrator.tracking.journal import read_segment
 from orchestrator.tracking.tree import RunTree
 from tests import small
+from tests.models.encoders import save_whisper
 
 ALONE = (
     "recipe.teacher=null",
@@ -176,10 +177,12 @@ def test_what_is_encoded_before_the_sweep_cannot_be_searched(tmp_path: Path) -> 
 def test_the_source_of_attention_cannot_be_searched_but_what_is_taken_from_it_can(
     tmp_path: Path,
 ) -> None:
+    root = save_whisper(tmp_path / "whisper")
     listens = {
-        "recipe.student": {"kind": "satn"},
-        "recipe.source": {"kind": "pretrained", "root": "/whisper"},
+        "recipe.student": {"kind": "satn", "heads": 3},
+        "recipe.source": {"kind": "pretrained", "root": str(root), "layers": [1]},
         "recipe.objectives.attention_transfer": 1.0,
+        "recipe.attention_transfer.match": "similarity",
     }
     experiment = override_recipe(small.load(tmp_path), listens)
 
@@ -189,3 +192,6 @@ def test_the_source_of_attention_cannot_be_searched_but_what_is_taken_from_it_ca
     changed = trial_recipe(experiment, {"recipe.attention_transfer.match": "l2"})
     assert changed.source == experiment.recipe.source
     assert changed.attention_transfer.match == "l2"
+    # what the heads do not allow is seen before the trial trains
+    with pytest.raises(ExperimentError, match="heads and the student 3"):
+        trial_recipe(experiment, {"recipe.attention_transfer.match": "kl"})
