@@ -378,7 +378,7 @@ def test_frequencies_that_were_never_recorded_are_refused(
         read_sources(wanted, labelled(wanted), store)
     said = str(caught.value)
     assert f"features.highest_hz is {asked} but corpus 'tones' was recorded at 8000 Hz" in said
-    assert "set features.highest_hz: 4000, for both" in said
+    assert "set features.highest_hz: 4000, which is for students too" in said
 
 
 # Nobody whom a fold tests (law 2)

@@ -133,11 +133,6 @@ class Symbols:
         """
         return [self._number.get(unit, -1) for unit in units_of(transcript, self.units)]
 
-    def text(self, labels: Sequence[int]) -> str:
-        """Labels as a transcript."""
-        between = " " if self.units == "words" else ""
-        return between.join(self.symbols[label - 1] for label in labels)
-
 
 class RecogniserJudge(Judge):
     """CTC loss, or error rate, of best-path decoding.

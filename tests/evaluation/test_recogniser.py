@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import cli
+from orchestrator.corpora.listing import Problem
 from orchestrator.errors import ProtocolError, TrainingError
 from orchestrator.evaluation.recogniser import (
     describe,
@@ -171,7 +172,8 @@ def test_the_files_hold_the_result(first: tuple[Path, dict[str, Any]], table: Pa
     assert result["kind"] == "recogniser"
     assert result["recogniser"]["network"]["dim"] == 16
     assert result["protocol"] == (
-        "tones, leave-one-speaker-out, 16 utterances, error rate of words"
+        "tones | leave-one-speaker-out (3 folds, 2 seeds) | validation: 1 other speaker | "
+        "16 utterances | error rate of words"
     )
     assert result["fingerprint"] == tones.load(table).fingerprint
 
@@ -221,10 +223,29 @@ def test_strings_and_some_folds_are_in_the_protocol_string(table: Path, tmp_path
     heard = heard_corpus(corpus, experiment.recogniser)
 
     assert describe(experiment, corpus, heard) == (
-        f"tones, leave-one-speaker-out, 16 utterances in {len(heard.table)} strings (3x), error "
-        "rate of words | some folds only: speaker=cem"
+        "tones | leave-one-speaker-out (3 folds, 2 seeds) | validation: 1 other speaker | "
+        f"16 utterances in {len(heard.table)} strings (3x) | error rate of words | "
+        "some folds only: speaker=cem"
     )
     assert recogniser_folder(experiment) == "results/spoken.some-folds"
+
+
+def test_who_chose_the_epoch_and_what_was_set_aside_are_in_it_too(
+    table: Path, tmp_path: Path
+) -> None:
+    experiment = loaded(
+        write(tmp_path, table),
+        "protocol={kind: speaker-folds, folds: 2, validation_speakers: 0}",
+        "recogniser.training.epoch_choice=last",
+        "evaluate.seeds=[3]",
+    )
+    problem = Problem(kind="silent", text="cem-3.wav is silent", id="cem-3")
+    corpus = dataclasses.replace(tones.load(table), set_aside=(problem,))
+
+    assert describe(experiment, corpus, corpus) == (
+        "tones | speaker-folds (2 folds, 1 seed) | validation: none, last epoch | 16 utterances | "
+        "set aside: 1 | error rate of words"
+    )
 
 
 # What MLflow holds
@@ -328,7 +349,8 @@ def test_some_folds_are_those_of_the_whole_and_lie_elsewhere(
     ]
     assert small.artifacts(folder / "store", "recogniser") == before
     assert found["summary"]["std"] is None
-    assert found["protocol"] == result["protocol"] + " | some folds only: speaker=cem"
+    told = result["protocol"].replace("2 seeds", "1 seed")
+    assert found["protocol"] == f"{told} | some folds only: speaker=cem"
     assert json.loads(result_file(folder, result="spoken.some-folds").read_text()) == found
     assert json.loads(result_file(folder).read_text()) == result
 

@@ -271,7 +271,7 @@ def test_speech_without_labels_is_compared_with_what_the_source_heard_of_it(
     attending: AttendingHome, store: Store, kind: str
 ) -> None:
     # without steps to speak of; sixteen utterances, each drawn once
-    still = {"training__lr": 1e-12, "unlabelled": {"kind": "first", "epochs": 1}}
+    still: dict[str, Any] = {"training__lr": 1e-12, "unlabelled": {"kind": "first", "epochs": 1}}
     task = attending.task(**from_source(attending, kind), **still)
     assert task.unlabelled is not None
     (first, *_) = transfer(run(task, store))

@@ -18,7 +18,7 @@ from models.speech_recogniser import Recognition
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.sources import RecogniserTraining
 from orchestrator.features import PackedFrames, normalisation
-from orchestrator.store import Artifact, Store
+from orchestrator.store import STAGE_VERSIONS, Artifact, Store
 from orchestrator.training.data import Batch, PooledData
 from orchestrator.training.files import read_json, statistics_tensors, write_fitted
 from orchestrator.training.judges import Judged
@@ -393,6 +393,15 @@ def test_features_and_speakers_are_in_the_key(toned: Toned, store: Store) -> Non
     ]
 
     assert task.key(store) not in {other.key(store) for other in others}
+
+
+def test_features_of_another_version_are_in_the_key(
+    toned: Toned, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = toned.task().key(store)
+    monkeypatch.setitem(STAGE_VERSIONS, "features", STAGE_VERSIONS["features"] + 1)
+
+    assert toned.task().key(store) != before
 
 
 def test_a_speaker_who_is_only_tested_changes_nothing(tmp_path: Path, toned: Toned) -> None:
