@@ -142,13 +142,13 @@ def ablation_changes(experiment: Experiment) -> dict[str, dict[str, Any]]:
     ``root`` and ``revision``.
     """
     told: dict[str, dict[str, Any]] = experiment.evaluate.model_dump(mode="json")["ablations"]
-    recipes = ablation_recipes(experiment)
     for name, changes in told.items():
-        source = recipes[name].source
-        if isinstance(source, PretrainedSource) and source != experiment.recipe.source:
-            for key in [key for key in changes if key.startswith("recipe.source")]:
-                del changes[key]
-            changes["recipe.source"] = source_facts(source)
+        if another := [key for key in changes if key.startswith("recipe.source")]:
+            source = ablation_recipes(experiment)[name].source
+            if isinstance(source, PretrainedSource):
+                for key in another:
+                    del changes[key]
+                changes["recipe.source"] = source_facts(source)
         # no ablation has a teacher's encoder of its own, so its place may only be said again
         changes.pop("recipe.teacher.root", None)
         if isinstance(teacher := changes.get("recipe.teacher"), Mapping):

@@ -39,7 +39,7 @@ def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said
         "3 systems (teacher, student-alone, distilled) x 3 folds x 2 seeds = 18 fold runs",
         "teachers: 6; 0 are in the store",
         "a fold run asks for 1 CPU; 2 at once on this machine",
-        "teachers, encoders, features, validation",
+        "teachers, recognisers, encoders, features, validation",
     ):
         assert text in said.out
     assert re.search(r"recipe\.training\.lr: 0\.0002 to 0\.003, logarithmic\n", said.out)

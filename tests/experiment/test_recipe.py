@@ -211,7 +211,8 @@ def recipe(**sections: Any) -> Recipe:
         ),
         (
             {**LISTENS, "attention_transfer": {"pairs": [[1, 2]]}},
-            "attention_transfer.pairs: [1, 2] names layer 2 of the student, which has 1",
+            "attention_transfer.pairs: [1, 2] names layer 2 of the student, which has 1; name one "
+            "that it has, or give student.depth 2 or more",
         ),
         (
             {

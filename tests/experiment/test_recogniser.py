@@ -227,7 +227,7 @@ def test_an_override_makes_no_recognisers_file_of_another(tmp_path: Path) -> Non
     assert "override 'recogniser.units=words': unknown key 'recogniser'" in str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["sweep", "plan", "submit", "dashboard", "corpora leaks"])
+@pytest.mark.parametrize("command", ["sweep", "plan", "submit", "corpora leaks"])
 def test_commands_that_need_students_say_which_take_it(write: Write, command: str) -> None:
     file = write()
     ended = CliRunner().invoke(cli.app, [*command.split(), str(file)])

@@ -108,14 +108,34 @@ def test_utterances_are_compared_with_others_of_their_batch() -> None:
     [
         ([[1, 1]], ""),
         ([[3, 2], [1, 1], [3, 1]], ""),
-        ([[1, 3]], "[1, 3] names layer 3 of the student, which has 2"),
-        ([[4, 2]], "[4, 2] names layer 4 of the recogniser, which has 3"),
+        (
+            [[1, 3]],
+            "[1, 3] names layer 3 of the student, which has 2; "
+            "name one that it has, or give student.depth 3 or more",
+        ),
+        (
+            [[4, 2]],
+            "[4, 2] names layer 4 of the recogniser, which has 3; "
+            "name one that it has, or give source.network.depth 4 or more",
+        ),
         # the first that is wrong, wherever it stands
-        ([[1, 1], [1, 3], [4, 1]], "[1, 3] names layer 3 of the student, which has 2"),
+        (
+            [[1, 1], [1, 3], [4, 1]],
+            "[1, 3] names layer 3 of the student, which has 2; "
+            "name one that it has, or give student.depth 3 or more",
+        ),
         # counted from the last
         ([[-1, -1], [-3, -2]], ""),
-        ([[-1, -3]], "[-1, -3] names layer -3 of the student, which has 2"),
-        ([[-4, -1]], "[-4, -1] names layer -4 of the recogniser, which has 3"),
+        (
+            [[-1, -3]],
+            "[-1, -3] names layer -3 of the student, which has 2; "
+            "name one that it has, or give student.depth 3 or more",
+        ),
+        (
+            [[-4, -1]],
+            "[-4, -1] names layer -4 of the recogniser, which has 3; "
+            "name one that it has, or give source.network.depth 4 or more",
+        ),
     ],
 )
 def test_pairs_name_layers_that_student_and_recogniser_have(
@@ -132,7 +152,12 @@ def test_pairs_name_layers_that_student_and_recogniser_have(
         ((2, 4), [[2, 1], [4, 2]], ""),
         ((2, 4), [[3, 1]], "[3, 1] names layer 3 of the source, of which [2, 4] are kept"),
         ((), [[1, 1]], "[1, 1] names layer 1 of the source, of which the last alone is kept"),
-        ((2,), [[2, 3]], "[2, 3] names layer 3 of the student, which has 2"),
+        (
+            (2,),
+            [[2, 3]],
+            "[2, 3] names layer 3 of the student, which has 2; "
+            "name one that it has, or give student.depth 3 or more",
+        ),
         # counted from the last that is kept
         ((), [[-1, -1]], ""),
         ((), [[-2, 1]], "[-2, 1] names layer -2 of the source, of which the last alone is kept"),
