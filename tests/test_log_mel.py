@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.features import LogMelFeatures
-from orchestrator.log_mel import LOG_FLOOR, LogMel, log_mel
+from orchestrator.log_mel import LOG_FLOOR, LogMel, _regress, log_mel
 from orchestrator.store import STAGE_VERSIONS
 
 SECTION = LogMelFeatures(bins=16)
@@ -70,6 +71,20 @@ def test_silence_lies_on_the_floor() -> None:
     found = log_mel(np.zeros(1600, dtype=np.float32), SECTION)
 
     assert np.allclose(found, np.log(LOG_FLOOR))
+
+
+def test_deltas_of_a_ramp_by_hand() -> None:
+    """``sum n (m[t+n] - m[t-n]) / (2 sum n^2)``, n = 1, 2, the ends going on for ever."""
+    ramp = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    delta, second = torch.empty_like(ramp), torch.empty_like(ramp)
+
+    _regress(ramp, delta)
+    _regress(delta, second)
+
+    # at the first frame (1 (1 - 0) + 2 (2 - 0)) / 10, at the second (1 (2 - 0) + 2 (3 - 0)) / 10
+    assert delta[:, 0].tolist() == pytest.approx([0.5, 0.8, 1.0, 1.0, 0.8, 0.5])
+    # (0.3 + 2 * 0.5) / 10, (0.5 + 2 * 0.5) / 10, (0.2 + 2 * 0.3) / 10 ... and back
+    assert second[:, 0].tolist() == pytest.approx([0.13, 0.15, 0.08, -0.08, -0.15, -0.13])
 
 
 def test_deltas_are_regressions_over_five_frames() -> None:
