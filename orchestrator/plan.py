@@ -138,6 +138,8 @@ class RecogniserPlan:
     """Speakers."""
     utterances: tuple[int, int]
     """Of both, or strings of them."""
+    heard: str
+    """Which of the two: ``utterances`` or ``strings of utterances``."""
     updates: int
     present: bool | None
     """Whether the store has it; None where that cannot be seen."""
@@ -250,6 +252,7 @@ def _recognisers(prepared: Iterable[Prepared], store: Store) -> tuple[Recogniser
                 train=tuple(sorted(set(task.train.speakers))),
                 validation=tuple(sorted(set(task.validation.speakers))),
                 utterances=(len(task.train.ids), len(task.validation.ids)),
+                heard="strings of utterances" if task.section.strings else "utterances",
                 updates=settings.epochs * (settings.updates_per_epoch or per_epoch),
                 present=None if there is None else bool(there),
             )

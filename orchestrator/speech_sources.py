@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from orchestrator.canonical import JSON, digest
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.strings import joined_strings
@@ -19,6 +21,7 @@ from orchestrator.features import feature_shards, pack_handle
 from orchestrator.source_encoder import source_name
 from orchestrator.store import Store
 from orchestrator.tracking.tree import RunTree
+from orchestrator.training.files import VALIDATION
 from orchestrator.training.recogniser import RecogniserTask, Transcribed, recogniser_artifact
 from orchestrator.training.task import Silent
 
@@ -47,6 +50,27 @@ class PreparedSources:
     def describe(self) -> str:
         """What the protocol string adds."""
         return f" | recogniser: {self.transcribed.name} ({len(self.transcribed.table)} utterances)"
+
+    def quality(self, store: Store) -> list[str]:
+        """How many errors each fitted recogniser makes, as far as speakers were kept apart.
+
+        Raises:
+            StoreError: one has not been fitted.
+        """
+        told = []
+        for one in self.recognisers.values():
+            task, units = one.task, one.task.section.units
+            fitted = store.get("recogniser", task.key(store))
+            labels, *errors = np.load(fitted.path / VALIDATION).sum(0).tolist()
+            who = ", ".join(sorted(set(task.validation.speakers)))
+            said = (
+                f"{100 * sum(errors) / labels:.1f} % of {labels} {units} wrong on {who}, who chose "
+                "the epoch"
+                if labels
+                else "not measured, since nobody was kept apart; evaluate a recogniser's own file"
+            )
+            told.append(f"{task.corpus}: {said}")
+        return told
 
     def stages(
         self, experiment: Experiment, store: Store, *, tree: RunTree | None
@@ -212,8 +236,9 @@ def refuse_frequencies(corpus: Corpus, features: LogMelFeatures) -> None:
     rate = native_rate(corpus)
     top = features.sample_rate / 2 if features.highest_hz is None else features.highest_hz
     if top > rate / 2:
+        default = ", half of sample_rate," if features.highest_hz is None else ""
         raise ExperimentError(
-            f"features.highest_hz is {top:g} but corpus {corpus.name!r} was recorded at {rate} Hz, "
-            f"so it has nothing above {rate // 2} Hz and a recogniser would learn empty bins; set "
-            f"features.highest_hz: {rate // 2}, which is for students too"
+            f"features.highest_hz is {top:g}{default} but corpus {corpus.name!r} was recorded at "
+            f"{rate} Hz, so it has nothing above {rate // 2} Hz and a recogniser would learn empty "
+            f"bins; set features.highest_hz: {rate // 2}, which is for students too"
         )

@@ -102,7 +102,7 @@ def refuse_mismatch(
         )
         raise ValueError(
             f"the source has {source_heads} heads and the student {student_heads}, "
-            f"and match: {match} compares head with head; use {mend}"
+            f"and match: {match} compares head with head; make them equal, or use {mend}"
         )
 
 

@@ -165,6 +165,8 @@ def evaluate(
         f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store."
     )
     console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
+    for picture in outcome.pictures:
+        console.print(f"Attention: {experiment.store}/{outcome.folder}/{picture}")
     show_pending(console, outcome.pending)
     places = [text for text in overrides or () if text.startswith("tracking.uri=")]
     where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)

@@ -93,7 +93,7 @@ def _show_recogniser(console: Console, recogniser: RecogniserPlan) -> None:
     train, validation = recogniser.utterances
     _say(
         console,
-        f"{train} utterances of {len(recogniser.train)} speakers, "
+        f"{train} {recogniser.heard} of {len(recogniser.train)} speakers, "
         + (
             f"validation {validation} of {', '.join(recogniser.validation)}"
             if validation

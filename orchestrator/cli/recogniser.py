@@ -33,7 +33,9 @@ def evaluate_recogniser(
         console.print(part)
     console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
     show_pending(console, outcome.pending)
-    console.print(f"Dashboard: understudy dashboard --uri {experiment.tracking.uri}")
+    places = [text for text in overrides if text.startswith("tracking.uri=")]
+    where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)
+    console.print(f"Dashboard: understudy dashboard {where}")
 
 
 def report_recogniser(

@@ -58,6 +58,8 @@ class EvaluationOutcome:
     reused: int
     pending: int
     """Journal segments that have not reached MLflow."""
+    pictures: tuple[str, ...] = ()
+    """Names of the pictures of attention among its files."""
 
 
 def result_folder(experiment: Experiment) -> str:
@@ -139,12 +141,18 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
                 code=code,
                 macs=macs,
             )
+            sources = next((entry.sources for entry in prepared if entry.sources), None)
+            if sources is not None:
+                result["recognisers"] = sources.quality(store)
             folder = result_folder(experiment)
             _write(store, folder, result)
-            for scored, _ in done:
-                if scored.picture is not None:
-                    name = f"{scored.job.task.corpus}-attention-{scored.job.system}.png"
-                    store.write_bytes(f"{folder}/{name}", scored.picture)
+            pictures = {
+                f"{scored.job.task.corpus}-attention-{scored.job.system}.png": scored.picture
+                for scored, _ in done
+                if scored.picture is not None
+            }
+            for name, picture in sorted(pictures.items()):
+                store.write_bytes(f"{folder}/{name}", picture)
         _end_runs(tree, top, result)
         pending = tracking.close(timeout=60.0)
     return EvaluationOutcome(
@@ -153,6 +161,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         computed=sum(not scored.reused for scored, _ in done),
         reused=sum(scored.reused for scored, _ in done),
         pending=pending,
+        pictures=tuple(sorted(pictures)),
     )
 
 

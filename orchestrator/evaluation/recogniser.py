@@ -207,12 +207,10 @@ def describe(experiment: RecogniserExperiment, corpus: Corpus, heard: Corpus) ->
 
 def render_recogniser(result: Mapping[str, Any]) -> list[RenderableType]:
     """The tables of a recogniser's result."""
-    table = Table(
-        "fold", "seed", "tested", "labels", "subst.", "del.", "ins.", "error rate", "epoch"
-    )
+    table = Table("fold", "seed", "labels", "subst.", "del.", "ins.", "error rate (%)", "epoch")
     for row in result["rows"]:
         table.add_row(
-            *(str(row[key]) for key in ("fold", "seed", "tested", "labels")),
+            *(str(row[key]) for key in ("fold", "seed", "labels")),
             *(str(row[key]) for key in ("substitutions", "deletions", "insertions")),
             f"{100 * row['error_rate']:.1f}",
             str(row["epoch"]),
@@ -221,10 +219,12 @@ def render_recogniser(result: Mapping[str, Any]) -> list[RenderableType]:
     std = "" if summary["std"] is None else f" ± {100 * summary['std']:.1f}"
     return [
         result["protocol"],
+        f"corpus fingerprint: {result['fingerprint']}",
         table,
-        f"error rate {100 * summary['mean']:.1f}{std} (mean ± std over {summary['folds']} folds, "
-        f"{summary['seeds']} seeds averaged within each), {100 * summary['pooled']:.1f} over all "
-        f"labels; {result['rows'][0]['parameters']:,} parameters",
+        f"error rate {100 * summary['mean']:.1f}{std} % (mean{' ± std' if std else ''} over "
+        f"{summary['folds']} fold{'' if summary['folds'] == 1 else 's'}, seeds averaged within "
+        f"each), {100 * summary['pooled']:.1f} % over all labels; "
+        f"{result['rows'][0]['parameters']:,} parameters",
     ]
 
 

@@ -97,6 +97,7 @@ def provenance(result: Result, corpus: str) -> list[str]:
         f"corpus fingerprint: {result['fingerprints'][corpus]}",
         "code: " + ", ".join(f"{key} {value}" for key, value in sorted(result["code"].items())),
         f"training seeds: {', '.join(map(str, result['seeds']))}",
+        *(f"source of attention, recogniser on {line}" for line in result.get("recognisers", ())),
         *_left_out(result, corpus),
     ]
 

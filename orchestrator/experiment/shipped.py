@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -63,5 +64,6 @@ def _file(name: str) -> Path:
 
 def _first_sentence(data: object) -> str:
     description = str(data.get("description", "")) if isinstance(data, dict) else ""
-    head, stop, _ = " ".join(description.split()).partition(". ")
-    return head + "." if stop else head
+    # "et al." ends no sentence
+    found = re.match(r".*?(?<!et al)\.(?= )", " ".join(description.split()))
+    return found.group() if found else " ".join(description.split())

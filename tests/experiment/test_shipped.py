@@ -90,3 +90,4 @@ def test_every_shipped_file_loads_with_every_variant() -> None:
 
             assert experiment.name == name
         assert description, f"{file.name} needs a description"
+        assert not description.endswith("et al."), f"{file.name} is cut within a sentence"
