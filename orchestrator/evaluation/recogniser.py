@@ -222,8 +222,9 @@ def render_recogniser(result: Mapping[str, Any]) -> list[RenderableType]:
         f"corpus fingerprint: {result['fingerprint']}",
         table,
         f"error rate {100 * summary['mean']:.1f}{std} % (mean{' ± std' if std else ''} over "
-        f"{summary['folds']} fold{'' if summary['folds'] == 1 else 's'}, seeds averaged within "
-        f"each), {100 * summary['pooled']:.1f} % over all labels; "
+        f"{summary['folds']} fold{'' if summary['folds'] == 1 else 's'}, "
+        f"{summary['seeds']} seed{'' if summary['seeds'] == 1 else 's'} averaged within each), "
+        f"{100 * summary['pooled']:.1f} % over all labels; "
         f"{result['rows'][0]['parameters']:,} parameters",
     ]
 

@@ -324,9 +324,10 @@ def test_a_second_time_everything_is_reused_and_told_to_people(
     for text in (
         result["protocol"],
         "speaker=bob",
-        f"error rate {100 * rates['mean']:.1f} ± {100 * rates['std']:.1f} % (mean ± std over 3 folds",
+        f"error rate {100 * rates['mean']:.1f} ± {100 * rates['std']:.1f} % (mean ± std over",
+        "3 folds",
         "2 seeds averaged within each",
-        f"{100 * rates['pooled']:.1f} over all labels",
+        f"{100 * rates['pooled']:.1f} % over all labels",
         "/store/results/spoken/evaluation.json",
         f"understudy dashboard --uri sqlite:///{folder}/runs.db",
     ):
