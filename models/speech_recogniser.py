@@ -8,7 +8,7 @@ inferred.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -173,18 +173,3 @@ def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> 
                 )
             )
     return row[-1]
-
-
-def error_rate(pairs: Iterable[tuple[Sequence[object], Sequence[object]]]) -> float:
-    """Edits of all ``(reference, hypothesis)`` pairs by labels of all references; may pass 1.
-
-    Raises:
-        ValueError: the references hold no label.
-    """
-    edits = labels = 0
-    for reference, hypothesis in pairs:
-        edits += edit_distance(reference, hypothesis).total
-        labels += len(reference)
-    if not labels:
-        raise ValueError("there is no reference label, so no error rate; give transcripts")
-    return edits / labels

@@ -12,6 +12,7 @@ from orchestrator.encoder_outputs import EncoderHandle, encoder_handle, encoder_
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import ablation_recipes
 from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher, Recipe
+from orchestrator.experiment.recogniser import RecogniserExperiment
 from orchestrator.features import PackHandle, feature_shards, pack_handle
 from orchestrator.source_encoder import source_name, states_wanted
 from orchestrator.store import Store
@@ -144,6 +145,6 @@ def pretrained_sources(experiment: Experiment) -> dict[str, PretrainedTeacher]:
     }
 
 
-def device_of(experiment: Experiment) -> str:
+def device_of(experiment: Experiment | RecogniserExperiment) -> str:
     """The device that fold runs of this experiment compute on."""
     return "cuda" if experiment.resources.trial.gpus else "cpu"

@@ -17,6 +17,7 @@ from orchestrator.canonical import digest
 from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.transcribed import load_transcribed
+from orchestrator.corpus_inputs import device_of
 from orchestrator.errors import ProtocolError
 from orchestrator.evaluation.provenance import sources_digest
 from orchestrator.evaluation.statistics import fold_summary
@@ -283,7 +284,7 @@ def _jobs(
                 train=train,
                 validation=validation,
                 seed=seed,
-                device="cuda" if experiment.resources.trial.gpus else "cpu",
+                device=device_of(experiment),
             )
             said = Transcribed.of(heard.table, tested)
             jobs.append(RecogniserJob(fold, task, said, store, tree))

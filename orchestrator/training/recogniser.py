@@ -24,7 +24,7 @@ from models.speech_recogniser import (
 from orchestrator.canonical import JSON, digest
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.features import LogMelFeatures
-from orchestrator.experiment.sources import Recogniser, RecogniserTraining
+from orchestrator.experiment.sources import Recogniser, RecogniserSource, RecogniserTraining
 from orchestrator.features import PackedFrames, PackHandle, normalisation
 from orchestrator.store import CHECKPOINTS, Artifact, Store, environment_inputs
 from orchestrator.training.checkpoint import Checkpoint
@@ -253,7 +253,7 @@ def _fit(
         ranks=Ranks(),
         reporter=reporter,
         checkpoint=checkpoint,
-        key="recogniser.training",
+        key=f"{_place(task.section)}.training",
     )
     facts = {
         "parameters": count_parameters(network),
@@ -262,6 +262,11 @@ def _fit(
         "symbols": list(symbols.symbols),
     }
     write_fitted(folder, fitted, extra=statistics_tensors(mean, std), facts=facts)
+
+
+def _place(section: Recogniser) -> str:
+    """Where the experiment file has it, for messages."""
+    return "recipe.source" if isinstance(section, RecogniserSource) else "recogniser"
 
 
 def _losses(targets: Sequence[Sequence[int]]) -> Losses:

@@ -18,7 +18,6 @@ from models.speech_recogniser import (
     SpeechRecogniser,
     ctc_loss,
     edit_distance,
-    error_rate,
     greedy_decode,
 )
 
@@ -276,16 +275,3 @@ def test_edits_agree_with_a_naive_recursion() -> None:
 def test_edits_by_hand(reference: str, hypothesis: str, edits: Edits) -> None:
     assert edit_distance(reference, hypothesis) == edits
     assert edits.total == edits.substitutions + edits.deletions + edits.insertions
-
-
-def test_error_rate_weighs_pairs_by_their_labels() -> None:
-    pairs = [([1, 2, 3, 4], [1, 2, 3, 4]), ([1], [2, 3]), ([], [5])]
-
-    # No edit, a substitution and an insertion, an insertion: 3 of 5 labels.
-    assert error_rate(iter(pairs)) == pytest.approx(3 / 5)
-
-
-@pytest.mark.parametrize("pairs", [[], [([], [1])]])
-def test_an_error_rate_without_reference_is_refused(pairs: list[Any]) -> None:
-    with pytest.raises(ValueError, match="no reference label"):
-        error_rate(pairs)
