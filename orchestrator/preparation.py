@@ -316,7 +316,11 @@ def _task(
         unlabelled=entry.unlabelled.speech if entry.unlabelled else None,
         threads=resources.trial.cpus,
         device=device_of(experiment),
+        gpus=resources.trial.gpus,
+        deterministic=resources.deterministic,
+        device_share=resources.device_share,
         teacher_workers=resources.teacher_workers,
         student_workers=resources.student_workers,
         checkpoint_minutes=resources.checkpoint_minutes,
+        checkpoint_epochs=resources.checkpoint_epochs,
     )

@@ -102,7 +102,14 @@ class Resources(Section):
     student_workers: Annotated[int, Field(ge=1)] = 1
     checkpoint_minutes: Annotated[float, Field(ge=0.0)] = 5.0
     """Least time between two checkpoints of a fit under way, in minutes; 0: after every epoch.
-    Changes no number. A fit on several workers leaves none yet."""
+    Changes no number."""
+    checkpoint_epochs: Annotated[int, Field(ge=1)] | None = None
+    """A checkpoint after so many epochs, too, however little time that took."""
+    deterministic: bool = True
+    """Bitwise the same numbers each time; false lets a GPU use faster kernels that are not."""
+    device_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Of a fold run's part of a GPU's memory, what its data may fill; larger data stay on the host
+    and go over batch by batch. Changes no number."""
 
 
 class Tracking(Section):

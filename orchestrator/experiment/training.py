@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,7 +50,22 @@ class Fitting(Section):
     updates_per_epoch: Count | None = None
     """Updates in an epoch; default: as many as draw every training utterance once. Recipes with
     other numbers of utterances then have the same budget."""
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate goes on after the warm-up: to zero along a cosine or a line, or not at all."""
+    patience: Count | None = None
+    """Stop after so many epochs without a better one, as ``epoch_choice`` judges; default: train
+    all epochs."""
+    micro_batch: Count | None = None
+    """Utterances that go through the network at once, gradients being summed over the batch; less
+    memory, the same batch. Default: the whole batch."""
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """In which forward and backward passes compute (autocast; fp16 with a scaled loss); weights,
+    optimiser and scores stay in float32."""
+    compile: bool = False
+    """Compile the network's training step with ``torch.compile``: long to start, then faster."""
     augment: Augment = Augment()
+
+    LATER: ClassVar = frozenset({"lr_schedule", "patience", "micro_batch", "precision", "compile"})
 
 
 class Training(Fitting):

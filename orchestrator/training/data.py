@@ -23,6 +23,7 @@ from orchestrator.training.augment import (
     warp_frequency,
 )
 from orchestrator.training.task import Unlabelled
+from orchestrator.training.whole_batch import Whole
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Batch:
     """Places of the examples in their data, ``(batch,)``."""
     inputs: tuple[Tensor, ...]
     window: Window
+    part_of: Whole | None = None
+    """The batch that this is a part of; default: this is all of it."""
+
+    @property
+    def whole(self) -> Whole:
+        """What all of the batch is compared through."""
+        return Whole(self.rows) if self.part_of is None else self.part_of
 
 
 class FrameData:

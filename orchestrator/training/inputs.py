@@ -15,8 +15,15 @@ from orchestrator.training.task import FoldTask, Unlabelled, UnlabelledSpeech, U
 
 
 def plain(section: Section) -> dict[str, Any]:
-    """A section as JSON-able values, defaults spelled out."""
-    return section.model_dump(mode="json")
+    """A section as JSON-able values, defaults spelled out but for options that came later."""
+    dumped = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in section.LATER and value == field.default:
+            del dumped[name]
+        elif isinstance(value, Section):
+            dumped[name] = plain(value)
+    return dumped
 
 
 def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:

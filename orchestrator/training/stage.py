@@ -24,10 +24,14 @@ class Companion:
     def before_epoch(self, epoch: int) -> None:
         """Called before epoch ``epoch`` of the stage, counted from 0."""
 
-    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
-        """Called with each batch before the network's step on it.
+    def before_update(
+        self, network: nn.Module, batch: Callable[[], Batch], *, update: int, epoch: int
+    ) -> None:
+        """Called before the network's step on a batch, by every worker of the fit.
 
         Args:
+            network: in training mode.
+            batch: gives the whole batch, of which the network may hear parts.
             update: updates of the stage so far.
             epoch: over all stages, counted from 1: what draws are seeded with.
         """
@@ -65,6 +69,8 @@ class Extra:
     """Utterances in each update."""
     weight: float
     """Of their mean loss."""
+    compares: bool = False
+    """As of a stage."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +88,5 @@ class Stage:
     """Which rows an epoch draws from; default: all."""
     extra: Extra | None = None
     companions: Sequence[Companion] = ()
+    compares: bool = False
+    """Whether a loss of an utterance depends on the others of its batch (``Batch.whole``)."""

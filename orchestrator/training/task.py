@@ -192,10 +192,17 @@ class FoldTask:
     """Speech without labels, if the experiment has any and the recipe wants it."""
     threads: int = 1
     device: str = "cpu"
+    gpus: float = 0.0
+    """GPUs of a worker, or the part of one that it shares with others."""
+    deterministic: bool = True
+    device_share: float = 0.5
+    """Of the worker's part of a GPU's memory, what data may fill; changes no number."""
     teacher_workers: int = 1
     student_workers: int = 1
     checkpoint_minutes: float = 5.0
     """Least time between two checkpoints of a fit; changes no number."""
+    checkpoint_epochs: int | None = None
+    """A checkpoint after so many epochs, too."""
 
     def with_recipe(self, recipe: Recipe) -> FoldTask:
         """The same fold run of another recipe; it trains on the held speakers if that asks so."""
