@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ class LocalFiles:
                 if not is_partial(file)
             )
         )
+
+    def remove(self, name: str) -> None:
+        """Throw a file away; that there is none is no mistake."""
+        (self._root / name).unlink(missing_ok=True)
+
+    def remove_folder(self, name: str) -> None:
+        """Throw a folder away with all that is in it, writes that never finished among them."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._root / name)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from pathlib import Path
@@ -52,9 +53,14 @@ class Remote:
                 stream.write(data)
             return
         partial = f"{path}.partial-{secrets.token_hex(8)}"
-        with self._filesystem.open_output_stream(partial) as stream:
-            stream.write(data)
-        self._filesystem.move(partial, path)
+        try:
+            with self._filesystem.open_output_stream(partial) as stream:
+                stream.write(data)
+            self._filesystem.move(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._filesystem.delete_file(partial)
+            raise
 
     def list(self, prefix: str) -> tuple[str, ...]:
         """Names of the files under the folder ``prefix``, at any depth, sorted."""
@@ -68,6 +74,16 @@ class Remote:
                 if info.type == fs.FileType.File and not is_partial(info.base_name)
             )
         )
+
+    def remove(self, name: str) -> None:
+        """Throw a file away; that there is none is no mistake."""
+        with contextlib.suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._path(name))
+
+    def remove_folder(self, name: str) -> None:
+        """Throw a folder away with all that is in it, writes that never finished among them."""
+        with contextlib.suppress(FileNotFoundError):
+            self._filesystem.delete_dir(self._path(name))
 
     def upload(self, folder: Path, name: str) -> None:
         """Publish the sealed local ``folder`` as the artifact ``name``."""

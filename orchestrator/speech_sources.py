@@ -199,6 +199,7 @@ def recogniser_task(
         threads=resources.trial.cpus,
         device=device,
         checkpoint_minutes=resources.checkpoint_minutes,
+        checkpoint_epochs=resources.checkpoint_epochs,
     )
 
 

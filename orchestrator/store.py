@@ -123,6 +123,13 @@ class Store:
         """The URI without the credentials it may carry, for messages."""
         return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
 
+    @property
+    def files(self) -> LocalFiles | Remote:
+        """The files as they lie, for what the store keeps beside artifacts and results (states of
+        fits, under ``CHECKPOINTS``); raises OSError, not StoreError.
+        """
+        return self._files
+
     def key(self, stage: str, inputs: Mapping[str, JSON]) -> str:
         """The key of what ``stage`` makes from ``inputs``: 64 hexadecimal digits.
 

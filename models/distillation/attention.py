@@ -20,8 +20,10 @@ __all__ = [
     "aligned",
     "attention_maps",
     "attention_transfer",
+    "heard_by_attention",
     "refuse_mismatch",
     "relation_maps",
+    "similarity",
     "time_weights",
 ]
 
@@ -157,9 +159,7 @@ def attention_transfer(
         relation_heads=relation_heads,
     )
     if match == "similarity":
-        with torch.no_grad():
-            likeness = _likeness(source)
-        return (likeness - _likeness(student)).square().sum(dim=-1) / len(likeness)
+        return similarity(heard_by_attention(student), heard_by_attention(source))
     if match == "l2":
         with torch.no_grad():
             energy = _energy(_at_student(attention_maps(source), student, source))
@@ -176,6 +176,38 @@ def attention_transfer(
         terms.append(_divergence(target, _scores(left, right, student.lengths), student.lengths))
     total = torch.stack(terms).sum(dim=0)
     return total / len(terms) if match == "relations" else total
+
+
+def heard_by_attention(listening: Listening) -> Tensor:
+    """What attention hears of each utterance, averaged over its tokens, heads side by side.
+
+    Returns:
+        (batch, heads x dim), at least float32.
+    """
+    lengths = listening.lengths
+    values = _without_padding(listening.heads.values, lengths)
+    shares = attention_maps(listening).sum(dim=2, keepdim=True) / lengths[:, None, None, None]
+    with torch.autocast(values.device.type, enabled=False):
+        return (shares @ values).flatten(1)
+
+
+def similarity(student: Tensor, source: Tensor) -> Tensor:
+    """``match: similarity`` of :func:`attention_transfer`, from what is compared.
+
+    Apart, since it alone compares utterances: whoever has a part of a batch needs of the others
+    only this.
+
+    Args:
+        student: what the student's attention hears, ``heard_by_attention``, ``(batch, width)``;
+            gradients flow into it.
+        source: the same of the source, ``(batch, other width)``.
+
+    Returns:
+        (batch,) losses, at least float32.
+    """
+    with torch.no_grad():
+        likeness = _likeness(source)
+    return (likeness - _likeness(student)).square().sum(dim=-1) / len(likeness)
 
 
 def _compared(
@@ -247,11 +279,7 @@ def _energy(maps: Tensor) -> Tensor:
     return F.normalize(maps.square().mean(dim=1).flatten(1), dim=-1)
 
 
-def _likeness(listening: Listening) -> Tensor:
+def _likeness(heard: Tensor) -> Tensor:
     """(batch, batch), rows of norm one: which utterances' attention hears alike."""
-    lengths = listening.lengths
-    values = _without_padding(listening.heads.values, lengths)
-    shares = attention_maps(listening).sum(dim=2, keepdim=True) / lengths[:, None, None, None]
-    with torch.autocast(values.device.type, enabled=False):
-        heard = (shares @ values).flatten(1)
+    with torch.autocast(heard.device.type, enabled=False):
         return F.normalize(heard @ heard.T, dim=-1)

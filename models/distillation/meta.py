@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import get_total_norm
 
@@ -22,10 +21,23 @@ TrainLoss = Callable[[Tensors, Tensors], Tensor]
 """The inner loss: a scalar, from the student's parameters and what is learned."""
 HeldLoss = Callable[[Tensors], Tensor]
 """The outer loss: a scalar, from the student's parameters."""
+Add = Callable[[list[Tensor]], list[Tensor]]
+"""From what this worker has of some tensors to the sums over all workers."""
+
+
+def alone(tensors: list[Tensor]) -> list[Tensor]:
+    """The sums where there is one worker."""
+    return tensors
 
 
 def exact_gradient(
-    train_loss: TrainLoss, held_loss: HeldLoss, params: Tensors, learned: Tensors, *, rate: float
+    train_loss: TrainLoss,
+    held_loss: HeldLoss,
+    params: Tensors,
+    learned: Tensors,
+    *,
+    rate: float,
+    add: Add = alone,
 ) -> tuple[Tensors, Tensor]:
     """Differentiate ``held_loss(params - rate * d train_loss / d params)`` by what is learned.
 
@@ -47,6 +59,9 @@ def exact_gradient(
             gradient are frozen: the virtual step leaves them.
         learned: what to differentiate by; zero is returned for those that require no gradient.
         rate: learning rate of the virtual step.
+        add: where several workers share the losses, each of them has a part of either loss, the
+            parts adding up to the whole; this adds up what they found. Parts and whole have the
+            same meta-gradient, and every worker is given that. Default: there is one.
 
     Returns:
         The gradient, under the names of ``learned`` and zero where there is no influence, and the
@@ -56,16 +71,25 @@ def exact_gradient(
         ValueError: nothing in ``params`` or in ``learned`` requires a gradient.
     """
     moving, asked = _trainable(params, "params"), _trainable(learned, "learned")
-
-    def outer_loss(asked: Tensors) -> Tensor:
-        def inner_loss(moving: Tensors) -> Tensor:
-            return train_loss({**params, **moving}, {**learned, **asked})
-
-        return held_loss({**params, **_virtual_step(inner_loss, moving, rate)})
-
-    with torch.no_grad(), _same_draws(params, learned), sdpa_kernel(SDPBackend.MATH):
-        gradients, value = grad_and_value(outer_loss)(asked)
-    return _completed(gradients, learned), value
+    with torch.enable_grad(), _same_draws(params, learned), sdpa_kernel(SDPBackend.MATH):
+        loss = train_loss({**params, **moving}, {**learned, **asked})
+        slopes = _slopes(loss, moving, create_graph=True)
+        stepped = _virtual_step(moving, slopes, rate, add)
+        direction, value = _outer_slopes(held_loss, params, stepped, add)
+        # those of the other workers depend on what is learned likewise, and are added up below
+        reached = [name for name, slope in slopes.items() if slope.requires_grad]
+        through = (
+            torch.autograd.grad(
+                [slopes[name] for name in reached],
+                list(asked.values()),
+                grad_outputs=[-rate * direction[name] for name in reached],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            if reached
+            else [torch.zeros_like(tensor) for tensor in asked.values()]
+        )
+    return _completed(_added(dict(zip(asked, through, strict=True)), add), learned), value
 
 
 def finite_difference_gradient(
@@ -76,6 +100,7 @@ def finite_difference_gradient(
     *,
     rate: float,
     epsilon: float = 0.01,
+    add: Add = alone,
 ) -> tuple[Tensors, Tensor]:
     """Approximate ``exact_gradient`` with first derivatives only (DARTS, Liu et al. 2019, 2.3).
 
@@ -91,6 +116,7 @@ def finite_difference_gradient(
         params: the student's.
         learned: what to differentiate by.
         rate: learning rate of the virtual step.
+        add: sums over workers.
         epsilon: how far the student's parameters are moved together, as a Euclidean distance;
             default 0.01, as in DARTS. The error falls with its square until rounding takes over.
 
@@ -101,45 +127,70 @@ def finite_difference_gradient(
         ValueError: nothing in ``params`` or in ``learned`` requires a gradient.
     """
     moving, asked = _trainable(params, "params"), _trainable(learned, "learned")
-
-    def inner_loss(moving: Tensors) -> Tensor:
-        return train_loss({**params, **moving}, learned)
-
-    def outer_loss(stepped: Tensors) -> Tensor:
-        return held_loss({**params, **stepped})
-
-    with torch.no_grad(), _same_draws(params, learned):
-        direction, value = grad_and_value(outer_loss)(_virtual_step(inner_loss, moving, rate))
+    with torch.enable_grad(), _same_draws(params, learned):
+        slopes = _slopes(train_loss({**params, **moving}, learned), moving)
+        stepped = _virtual_step(moving, slopes, rate, add)
+        direction, value = _outer_slopes(held_loss, params, stepped, add)
     norm = get_total_norm(direction.values()).item()
     if norm == 0:
         return _completed({}, learned), value
     step = epsilon / norm
 
     def gradient_at(step: float) -> Tensors:
-        moved = {name: tensor + step * direction[name] for name, tensor in moving.items()}
-
-        def loss(asked: Tensors) -> Tensor:
-            return train_loss({**params, **moved}, {**learned, **asked})
-
-        with torch.no_grad(), _same_draws(params, learned):
-            gradients: Tensors = grad(loss)(asked)
-        return gradients
+        with torch.no_grad():
+            moved = {name: tensor + step * direction[name] for name, tensor in moving.items()}
+        with torch.enable_grad(), _same_draws(params, learned):
+            return _slopes(train_loss({**params, **moved}, {**learned, **asked}), asked)
 
     ahead, behind = gradient_at(step), gradient_at(-step)
     scale = -rate / (2 * step)
     gradients = {name: scale * (ahead[name] - behind[name]) for name in asked}
-    return _completed(gradients, learned), value
+    return _completed(_added(gradients, add), learned), value
 
 
-def _virtual_step(inner_loss: Callable[[Tensors], Tensor], moving: Tensors, rate: float) -> Tensors:
-    """``moving`` after one step of plain gradient descent."""
-    gradients = grad(inner_loss)(moving)
-    return {name: tensor - rate * gradients[name] for name, tensor in moving.items()}
+def _slopes(loss: Tensor, by: Tensors, *, create_graph: bool = False) -> Tensors:
+    """The gradient of ``loss``, zero where it has no influence."""
+    if not loss.requires_grad:
+        return {name: torch.zeros_like(tensor) for name, tensor in by.items()}
+    found = torch.autograd.grad(
+        loss,
+        list(by.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return dict(zip(by, found, strict=True))
+
+
+def _virtual_step(moving: Tensors, slopes: Tensors, rate: float, add: Add) -> Tensors:
+    """``moving`` after one step of plain gradient descent, as leaves of another graph."""
+    whole = _added({name: slope.detach() for name, slope in slopes.items()}, add)
+    return {
+        name: (tensor.detach() - rate * whole[name]).requires_grad_()
+        for name, tensor in moving.items()
+    }
+
+
+def _outer_slopes(
+    held_loss: HeldLoss, params: Tensors, stepped: Tensors, add: Add
+) -> tuple[Tensors, Tensor]:
+    """Gradient and value of the outer loss after the virtual step, of all workers."""
+    loss = held_loss({**params, **stepped})
+    *sums, value = add([*_slopes(loss, stepped).values(), loss.detach()])
+    return dict(zip(stepped, sums, strict=True)), value
+
+
+def _added(tensors: Tensors, add: Add) -> Tensors:
+    return dict(zip(tensors, add(list(tensors.values())), strict=True))
 
 
 def _trainable(tensors: Tensors, role: str) -> Tensors:
-    """Those of ``tensors`` that require a gradient, detached."""
-    chosen = {name: tensor.detach() for name, tensor in tensors.items() if tensor.requires_grad}
+    """Those of ``tensors`` that require a gradient, as leaves of a graph of their own."""
+    chosen = {
+        name: tensor.detach().requires_grad_()
+        for name, tensor in tensors.items()
+        if tensor.requires_grad
+    }
     if not chosen:
         raise ValueError(
             f"none of the {len(tensors)} tensors in {role} requires a gradient, so there is none: "

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import math
-import os
-import shutil
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
+
+from orchestrator.canonical import JSON
+from orchestrator.errors import StoreError
+from orchestrator.store import CHECKPOINTS, Store
+from orchestrator.training.ranks import Ranks
 
 log = logging.getLogger(__name__)
 
-_FILE, _PROGRESS = "checkpoint.safetensors", "progress"
+FIT = "fit.json"
+"""Beside the states of a fit: the stage and key of the artifact that it makes."""
+
+_STATE = re.compile(r"(?P<epoch>\d{6,})-(?P<digest>[0-9a-f]{32})\.safetensors")
+_PROGRESS = "progress"
 
 
 @dataclass
@@ -40,6 +50,29 @@ class Progress:
     """Validation scores of the epochs that may be chosen."""
     history: list[dict[str, float]] = field(default_factory=list)
     kept_epoch: int = 0
+    workers: list[list[int]] = field(default_factory=list)
+    """From which epoch on, counted from 1, how many workers trained: ``[[1, 2], [7, 1]]``."""
+
+    micro: int | None = None
+    """Utterances that go through the network at once, where memory ran out for more."""
+    notes: list[str] = field(default_factory=list)
+    """What whoever reads the result should know of how it came about."""
+
+    def go_on_with(self, workers: int) -> None:
+        """Note how many workers train from the next epoch on, if that is news."""
+        if not self.workers or self.workers[-1][1] != workers:
+            self.workers.append([self.epoch + 1, workers])
+
+    def facts(self) -> dict[str, JSON]:
+        """What a result has to say of how it came about: ``workers``, if their number changed, and
+        ``notes``, if there are any.
+        """
+        found: dict[str, JSON] = {}
+        if len(self.workers) > 1:
+            found["workers"] = [list(pair) for pair in self.workers]
+        if self.notes:
+            found["notes"] = list(self.notes)
+        return found
 
 
 @dataclass(frozen=True)
@@ -52,60 +85,204 @@ class Saved:
 
 
 class Checkpoint:
-    """One file in a folder, replaced whole after epochs, at most every so many minutes.
+    """The last two states of a fit, in the store: files whose names say epoch and content.
+
+    They lie under the key of what the fit makes, without the number of its workers: a fit that is
+    asked for with another number of them goes on from the same states.
 
     Args:
-        folder: is made when it is needed.
+        store: has them, so that another node can go on.
+        stage: of the artifact that the fit makes.
+        inputs: its store inputs.
         minutes: at least so long after the last one; 0: after every epoch.
+        epochs: after so many epochs, too, however little time that took.
         clock: seconds; for tests.
     """
 
     def __init__(
-        self, folder: Path, *, minutes: float, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        stage: str,
+        inputs: Mapping[str, JSON],
+        *,
+        minutes: float,
+        epochs: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder = folder
+        self.store = store
         self.seconds = 60.0 * minutes
+        self.epochs = epochs
         self.clock = clock
-        self._last = clock()
+        shared = {name: value for name, value in inputs.items() if name != "workers"}
+        self.folder = f"{CHECKPOINTS}/{stage}/{store.key(stage, shared)}"
+        self._fit = json.dumps({"stage": stage, "key": store.key(stage, inputs)}).encode()
+        self._last, self._last_epoch = clock(), 0
+        self._claimed = self._failing = False
 
-    def due(self) -> bool:
-        """Whether it is time for another."""
+    def due(self, epoch: int) -> bool:
+        """Whether it is time for another, ``epoch`` epochs being done."""
+        if self.epochs is not None and epoch - self._last_epoch >= self.epochs:
+            return True
         return self.clock() - self._last >= self.seconds
 
-    def write(self, saved: Saved) -> None:
-        """Replace the checkpoint; whoever is killed meanwhile leaves the old one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            f"{part}/{name}": value.detach().cpu().contiguous()
-            for part, own in saved.parts.items()
-            for name, value in own.items()
-        }
-        # equal memory under two names is refused by the format
-        tensors = {name: value.clone() for name, value in tensors.items()}
-        facts = json.dumps(dataclasses.asdict(saved.progress))
-        beside = self.folder / f"{_FILE}.{os.getpid()}"
-        save_file(tensors, beside, metadata={_PROGRESS: facts})
-        os.replace(beside, self.folder / _FILE)
-        self._last = self.clock()
+    def write(self, saved: Saved) -> bool:
+        """Add a state and throw away those before the last; whoever is killed leaves them whole.
 
-    def read(self) -> Saved | None:
-        """The checkpoint, or None where there is none that can be read."""
-        path = self.folder / _FILE
-        if not path.is_file():
-            return None
-        parts: dict[str, dict[str, Tensor]] = {}
+        Returns:
+            Whether the store has it. If not, training can go on: a warning says what is wrong, the
+            earlier states stay, and it is tried again when the next one is due.
+        """
+        epoch = saved.progress.epoch
+        data = _packed(saved)
+        name = f"{epoch:06d}-{_digest(data)}.safetensors"
         try:
-            with safe_open(path, framework="pt") as file:
-                progress = Progress(**json.loads(file.metadata()[_PROGRESS]))
-                for key in file.keys():  # noqa: SIM118 - no mapping
-                    part, name = key.split("/", 1)
-                    parts.setdefault(part, {})[name] = file.get_tensor(key)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            log.warning("%s is damaged (%s); training begins anew", path, error)
+            self._claim()
+            self.store.files.write(f"{self.folder}/{name}", data)
+        except OSError as error:
+            if not self._failing:
+                log.warning(
+                    "store %r takes no checkpoint after epoch %d (%s); training goes on, and a "
+                    "crash would cost what was done since the last one: free some space or make "
+                    "it writable",
+                    self.store.shown,
+                    epoch,
+                    error,
+                )
+            self._failing = True
+            return False
+        finally:
+            self._last, self._last_epoch = self.clock(), epoch
+        self._failing = False
+        with contextlib.suppress(OSError):
+            self._thin(name)
+        return True
+
+    def read(self, ranks: Ranks | None = None) -> Saved | None:
+        """The newest state that is whole, or None where there is none; minutes count from now.
+
+        Of several workers the first one reads and tells the others, who need not see the store.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ranks = ranks or Ranks()
+        data = _from_first(ranks, self._newest() if ranks.rank == 0 else b"")
+        self._last = self.clock()
+        if not data:
             return None
-        return Saved(parts, progress)
+        saved = _unpacked(data)
+        self._last_epoch = saved.progress.epoch
+        return saved
 
     def remove(self) -> None:
-        """Throw it away: what it was for is done."""
-        # whoever was killed in the middle of writing left a file of another name
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Throw all states away: what they were for is done.
+
+        Those that a fit with another number of workers goes on with stay.
+        """
+        with contextlib.suppress(OSError):
+            named = f"{self.folder}/{FIT}"
+            if not self.store.files.exists(named) or self.store.files.read(named) == self._fit:
+                # whoever was killed in the middle of writing left a file of another name
+                self.store.files.remove_folder(self.folder)
+
+    def _states(self) -> list[str]:
+        """Names of the states, the newest first."""
+        names = (name.rpartition("/")[2] for name in self.store.files.list(self.folder))
+        return sorted(filter(_STATE.fullmatch, names), key=_epoch, reverse=True)
+
+    def _newest(self) -> bytes:
+        """The newest state that is whole, as it lies; empty where there is none."""
+        try:
+            for name in self._states():
+                if data := self._whole(name):
+                    # whoever goes on from it needs it, be it left by another number of workers
+                    with contextlib.suppress(OSError):
+                        self._claim()
+                    return data
+        except OSError as error:
+            raise StoreError(
+                f"store {self.store.shown!r}: the checkpoints in {self.folder} cannot be read "
+                f"({error}); check its address and rights, or remove that folder to begin anew"
+            ) from error
+        return b""
+
+    def _whole(self, name: str) -> bytes:
+        """A state that can be gone on from; empty, and a warning, if it is none."""
+        try:
+            data = self.store.files.read(f"{self.folder}/{name}")
+            if _digest(data) != name.partition("-")[2].partition(".")[0]:
+                raise ValueError("not the bytes that were written")
+            _unpacked(data)
+        except (SafetensorError, FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            log.warning(
+                "checkpoint %s/%s is damaged or of another version (%s); the one before it is "
+                "used, or training begins anew",
+                self.folder,
+                name,
+                error,
+            )
+            return b""
+        return data
+
+    def _claim(self) -> None:
+        """Say, once, what the states are for."""
+        if self._claimed:
+            return
+        named = f"{self.folder}/{FIT}"
+        if not self.store.files.exists(named) or self.store.files.read(named) != self._fit:
+            self.store.files.write(named, self._fit)
+        self._claimed = True
+
+    def _thin(self, written: str) -> None:
+        """Keep the state just written and the newest before it."""
+        # those of later epochs were passed over as damaged, or left by another version of the code
+        others = [name for name in self._states() if name != written]
+        before = [name for name in others if _epoch(name) <= _epoch(written)]
+        for name in set(others) - set(before[:1]):
+            self.store.files.remove(f"{self.folder}/{name}")
+
+
+def _epoch(name: str) -> int:
+    return int(name.partition("-")[0])
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _from_first(ranks: Ranks, data: bytes) -> bytes:
+    """The first worker's bytes, on every worker."""
+    if ranks.world == 1:
+        return data
+    # nccl knows no tensors of the CPU
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    size = torch.tensor([len(data)], device=device)
+    torch.distributed.broadcast(size, src=0)
+    told = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(int(size))
+    told = told.to(device, torch.uint8)
+    torch.distributed.broadcast(told, src=0)
+    return told.cpu().numpy().tobytes()
+
+
+def _packed(saved: Saved) -> bytes:
+    facts = json.dumps(dataclasses.asdict(saved.progress)).encode()
+    tensors = {_PROGRESS: torch.frombuffer(bytearray(facts), dtype=torch.uint8)}
+    memory: set[int] = set()
+    for part, own in saved.parts.items():
+        for name, value in own.items():
+            here = value.detach().cpu().contiguous()
+            # equal memory under two names is refused by the format
+            place = here.untyped_storage().data_ptr()
+            tensors[f"{part}/{name}"] = here.clone() if place in memory else here
+            memory.add(place)
+    return save(tensors)
+
+
+def _unpacked(data: bytes) -> Saved:
+    tensors = load(data)
+    progress = Progress(**json.loads(bytes(tensors.pop(_PROGRESS).numpy())))
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, name = key.split("/", 1)
+        parts.setdefault(part, {})[name] = value
+    return Saved(parts, progress)

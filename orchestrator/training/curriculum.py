@@ -25,6 +25,7 @@ from orchestrator.experiment.curriculum import (
 )
 from orchestrator.training.data import Data
 from orchestrator.training.judges import predict_logits
+from orchestrator.training.ranks import ALONE, Ranks
 
 
 def share_at(section: Pacing, time: float) -> float:
@@ -82,18 +83,24 @@ class Curriculum:
         return torch.from_numpy(rows)
 
 
-def own_loss(data: Data, labels: NDArray[np.int64]) -> Callable[[nn.Module], NDArray[np.float64]]:
+def own_loss(
+    data: Data, labels: NDArray[np.int64], *, ranks: Ranks = ALONE
+) -> Callable[[nn.Module], NDArray[np.float64]]:
     """Difficulty by the student's own cross-entropy as it is now (self-paced).
 
     Args:
         data: the training utterances, not augmented.
         labels: theirs, ``(utterances,)``.
+        ranks: workers that share the work; they have to draw from the same utterances, and so each
+            is given the same numbers, also where their processors round differently.
     """
-    return partial(_own_loss, data, labels)
+    return partial(_own_loss, data, labels, ranks)
 
 
-def _own_loss(data: Data, labels: NDArray[np.int64], network: nn.Module) -> NDArray[np.float64]:
-    return cross_entropies(predict_logits(network, data).numpy(), labels)
+def _own_loss(
+    data: Data, labels: NDArray[np.int64], ranks: Ranks, network: nn.Module
+) -> NDArray[np.float64]:
+    return cross_entropies(predict_logits(network, data, ranks=ranks).numpy(), labels)
 
 
 def always(difficulty: NDArray[np.float64]) -> Callable[[nn.Module], NDArray[np.float64]]:

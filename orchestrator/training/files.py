@@ -25,7 +25,7 @@ def write_fitted(
     """Weights (with ``extra`` tensors), facts, history and validation logits of a network."""
     tensors = {f"network.{name}": value.contiguous() for name, value in fitted.state.items()}
     save_file(tensors | extra, folder / WEIGHTS)
-    write_json(folder / FACTS, facts | {"epoch": fitted.epoch})
+    write_json(folder / FACTS, facts | fitted.facts | {"epoch": fitted.epoch})
     write_json(folder / HISTORY, fitted.history)
     np.save(folder / VALIDATION, fitted.validation_logits)
 

@@ -14,6 +14,7 @@ from orchestrator.errors import TrainingError
 from orchestrator.evaluation.metrics import scores
 from orchestrator.experiment.training import Training
 from orchestrator.training.data import Data, scoring_batches
+from orchestrator.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,19 @@ class EmotionJudge(Judge):
         validation: utterances, in the order of ``labels``.
         labels: their emotions.
         settings: say which of the two decides.
+        ranks: workers that share the scoring, each of which gets the same numbers.
     """
 
-    def __init__(self, validation: Data, labels: Sequence[int], *, settings: Training) -> None:
+    def __init__(
+        self,
+        validation: Data,
+        labels: Sequence[int],
+        *,
+        settings: Training,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.validation = validation
+        self.ranks = ranks
         self.labels = torch.tensor(list(labels))
         self.by_recall = settings.epoch_choice == "validation-macro-recall"
         self.name = "cross_entropy"
@@ -59,7 +69,7 @@ class EmotionJudge(Judge):
 
     def __call__(self, network: nn.Module) -> Judged:
         """Logits ``(utterances, classes)`` and their scores."""
-        logits = predict_logits(network, self.validation)
+        logits = predict_logits(network, self.validation, ranks=self.ranks)
         loss = float(nn.functional.cross_entropy(logits, self.labels))
         found = scores(self.labels.numpy(), logits.argmax(1).numpy(), classes=logits.shape[1])
         row = {
@@ -73,16 +83,27 @@ class EmotionJudge(Judge):
 
 
 @torch.no_grad()
-def predict_logits(network: nn.Module, data: Data) -> Tensor:
-    """Logits ``(utterances, classes)`` on the CPU, in the order of ``data``."""
+def predict_logits(network: nn.Module, data: Data, *, ranks: Ranks = ALONE) -> Tensor:
+    """Logits ``(utterances, classes)`` on the CPU, in the order of ``data``.
+
+    Args:
+        network: scored in evaluation mode.
+        data: what it hears; at least one utterance.
+        ranks: each hears some of the batches and learns of the others; all have to ask. The numbers
+            are those of one worker, to the bit.
+
+    Raises:
+        TrainingError: there is no utterance.
+    """
     if not len(data):
         raise TrainingError("there is nothing to score: the set of utterances is empty")
     network.eval()
-    out: Tensor | None = None
-    for rows in scoring_batches(data.lengths):
-        logits = network(*data.batch(rows).inputs).logits.float().cpu()
-        if out is None:
-            out = torch.zeros(len(data), logits.shape[1])
+    batches = scoring_batches(data.lengths)
+    mine = batches[ranks.rank :: ranks.world]
+    said = [network(*data.batch(rows).inputs).logits.float().cpu() for rows in mine]
+    # the first rank always has a batch, the others may have none to know the classes by
+    classes = torch.tensor([said[0].shape[1] if ranks.rank == 0 else 0])
+    out = torch.zeros(len(data), int(ranks.sum_values(classes)))
+    for rows, logits in zip(mine, said, strict=True):
         out[rows] = logits
-    assert out is not None
-    return out
+    return ranks.sum_values(out)

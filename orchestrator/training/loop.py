@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from orchestrator.canonical import JSON
 from orchestrator.errors import TrainingError
 from orchestrator.experiment.training import Fitting
 from orchestrator.training.checkpoint import Checkpoint, Progress, Saved
 from orchestrator.training.data import Data
+from orchestrator.training.finite import Place
 from orchestrator.training.judges import Judge
-from orchestrator.training.means import EXTRA, Means
-from orchestrator.training.optimiser import (
-    load_optimiser,
-    new_optimiser,
-    optimiser_tensors,
-    set_rate,
-)
+from orchestrator.training.means import Means
+from orchestrator.training.optimiser import load_optimiser, optimiser_tensors
 from orchestrator.training.order import Order, extra_batches
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.schedules import learning_rate
 from orchestrator.training.stage import Companion, Speech, Stage
-from orchestrator.training.state import rng_states, set_rng_states
+from orchestrator.training.state import derived_seed, rng_states, set_rng_states
 from orchestrator.training.task import Reporter
-from orchestrator.training.weights import kept_state, update_average
+from orchestrator.training.updates import Updates
+from orchestrator.training.weights import kept_state
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +42,8 @@ class Fitted:
     validation_logits: np.ndarray
     """What the kept weights say of the validation utterances, see ``Judged.logits``."""
     history: list[dict[str, float]] = field(default_factory=list)
+    facts: dict[str, JSON] = field(default_factory=dict)
+    """What is to be known of how it came about, see ``Progress.facts``."""
 
 
 def fit(
@@ -93,15 +93,6 @@ def fit(
     ).run(stages)
 
 
-def learning_rate(step: int, *, updates: int, settings: Fitting) -> float:
-    """Linear warm-up over ``warmup_share`` of the updates, then a cosine to zero."""
-    warmup = settings.warmup_share * updates
-    if step < warmup:
-        return settings.lr * (step + 1) / (warmup + 1)
-    share = (step - warmup) / max(1.0, updates - warmup)
-    return settings.lr * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
 class _Fit:
     """A fit under way."""
 
@@ -122,6 +113,7 @@ class _Fit:
         self.network = network
         self.key = key
         self.beside = beside
+        self.updates = Updates(network, beside=beside, settings=settings, ranks=ranks, key=key)
         self.train = train
         self.order = order
         self.judge = judge
@@ -129,17 +121,15 @@ class _Fit:
         self.ranks = ranks
         self.reporter = reporter
         self.checkpoint = checkpoint
-        averaged = settings.average_decay > 0
-        self.average = copy.deepcopy(network).requires_grad_(False) if averaged else None
-        self.optimiser = new_optimiser(network, beside, settings)
-        both = [*network.parameters(), *(beside.parameters() if beside else ())]
-        self.parameters = [parameter for parameter in both if parameter.requires_grad]
         self.progress = Progress()
+        self._left_out = False
+        """Whether a checkpoint could not be written."""
         self.kept: Fitted | None = None
 
     def run(self, stages: Sequence[Stage]) -> Fitted:
         """All stages, from where a checkpoint left off."""
-        if self.checkpoint is not None and (saved := self.checkpoint.read()) is not None:
+        saved = None if self.checkpoint is None else self.checkpoint.read(self.ranks)
+        if self.checkpoint is not None and saved is not None:
             if self._fits(saved):
                 self._load(saved, stages)
             else:
@@ -147,43 +137,64 @@ class _Fit:
                     "the checkpoint in %s is of another network; training begins anew",
                     self.checkpoint.folder,
                 )
+        self.progress.go_on_with(self.ranks.world)
         for index, stage in enumerate(stages):
             if index < self.progress.stage:
                 continue
             if not self.progress.stage_epochs:
-                self.optimiser = new_optimiser(self.network, self.beside, self.settings)
+                self.updates.begin()
             for number in range(self.progress.stage_epochs, stage.epochs):
                 self._epoch(stage, number)
                 self.progress.stage_epochs = number + 1
-                if number + 1 == stage.epochs:
+                ended = number + 1 == stage.epochs or self._out_of_patience(stage)
+                if ended:
                     self.progress.stage, self.progress.stage_epochs = index + 1, 0
-                if self.checkpoint is not None and self.checkpoint.due():
-                    self.checkpoint.write(self._saved(stages))
+                self._leave_state(stages)
+                if ended:
+                    break
         assert self.kept is not None, "the last stage chooses"
         self.kept.history = self.progress.history
+        self.kept.facts = self.progress.facts()
         return self.kept
 
     def _epoch(self, stage: Stage, number: int) -> None:
         """Train for an epoch, score it, and keep its weights if they are the best so far."""
         progress = self.progress
         progress.epoch += 1
+        if self.ranks.world > 1:
+            # from the epoch alone, so that any number of workers can go on from a checkpoint
+            seed = derived_seed("dropout", self.order.seed, progress.epoch, self.ranks.rank)
+            torch.manual_seed(seed)
         for companion in stage.companions:
             companion.before_epoch(number)
         rows = stage.choose(number / stage.epochs, self.network) if stage.choose else None
         updates = self.order.updates
-        losses = Means(self.ranks)
+        means = Means(self.ranks)
         rate = 0.0
-        for place, (batch, beside) in enumerate(self._draws(stage, rows)):
-            step = number * updates + place
+        for done, (batch, beside) in enumerate(self._draws(stage, rows)):
+            step = number * updates + done
             rate = learning_rate(step, updates=stage.epochs * updates, settings=self.settings)
-            set_rate(self.optimiser, rate)
-            self._update(stage, batch, beside, step=step, losses=losses)
-        row = losses.row()
+            self.updates.step(
+                stage,
+                batch,
+                beside,
+                train=self.train,
+                place=Place(stage.name, progress.epoch, step),
+                rate=rate,
+                done=progress.updates,
+                means=means,
+            )
+            progress.updates += 1
+        progress.micro, said = self.updates.micro, self.updates.notes
+        progress.notes += [note for note in said if note not in progress.notes]
+        self.updates.refuse_what_was_not_looked_at()
+        row = means.row()
         for companion in stage.companions:
             row |= companion.logged()
         if rows is not None:
             row["curriculum/share"] = len(rows) / len(self.train.data)
-        scored = self.average if self.average is not None else self.network
+        average = self.updates.average
+        scored = self.network if average is None else average
         judged = self.judge(scored)
         row |= judged.row
         self._weigh(judged.cost, stage)
@@ -214,73 +225,6 @@ class _Fit:
         )
         return zip(batches, extra, strict=True)
 
-    def _update(
-        self, stage: Stage, rows: Tensor, beside: Tensor | None, *, step: int, losses: Means
-    ) -> None:
-        self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        parts = [self._loss(stage, rows, step=step, losses=losses)]
-        if stage.extra is not None and beside is not None:
-            parts.append(self._extra_loss(stage, beside, step=step, losses=losses))
-        heard = [part for part in parts if part is not None]
-        if heard:
-            torch.autograd.backward(sum(heard[1:], start=heard[0]))
-        for companion in stage.companions:
-            companion.after_backward()
-        self.ranks.sum_gradients(self.parameters)
-        if self.settings.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
-        self.optimiser.step()
-        if self.average is not None:
-            update_average(
-                self.average,
-                self.network,
-                self.settings.average_decay,
-                updates=self.progress.updates,
-            )
-        self.progress.updates += 1
-
-    def _loss(self, stage: Stage, rows: Tensor, *, step: int, losses: Means) -> Tensor | None:
-        """What this worker's part of a batch adds to the global mean; None if it has no part."""
-        speech = stage.speech or self.train
-        losses.labelled += len(rows)
-        mine = self.ranks.share(rows)
-        if not len(mine):
-            return None
-        batch = speech.data.batch(mine, epoch=self.progress.epoch)
-        for companion in stage.companions:
-            companion.before_update(self.network, batch, update=step, epoch=self.progress.epoch)
-        terms = stage.losses(self.network(*batch.inputs), batch)
-        sums = {name: value.sum() for name, value in terms.items()}
-        self._check(sums, stage, step, [speech.ids[row] for row in mine.tolist()])
-        losses.add(sums)
-        return _total(sums) / len(rows)
-
-    def _extra_loss(self, stage: Stage, rows: Tensor, *, step: int, losses: Means) -> Tensor | None:
-        """The same of the speech beside a batch."""
-        extra = stage.extra
-        losses.extra += len(rows)
-        mine = self.ranks.share(rows)
-        if extra is None or not len(mine):
-            return None
-        batch = extra.speech.data.batch(mine, epoch=self.progress.epoch)
-        terms = extra.losses(self.network(*batch.inputs), batch)
-        sums = {f"{EXTRA}{name}": extra.weight * v.sum() for name, v in terms.items()}
-        self._check(sums, stage, step, [extra.speech.ids[row] for row in mine.tolist()])
-        losses.add(sums)
-        return _total(sums) / len(rows)
-
-    def _check(
-        self, sums: Mapping[str, Tensor], stage: Stage, step: int, ids: Iterable[str]
-    ) -> None:
-        for name, value in sums.items():
-            if not math.isfinite(float(value.detach())):
-                raise TrainingError(
-                    f"{name} became {float(value.detach())} at update {step} of stage "
-                    f"{stage.name!r} (epoch {self.progress.epoch}); utterances of the batch: "
-                    f"{', '.join(ids)}. Lower {self.key}.lr or set {self.key}.gradient_clip"
-                )
-
     def _weigh(self, cost: float, stage: Stage) -> None:
         """Add the epoch to the trail of validation costs, which begins anew where none counts."""
         if not math.isfinite(cost):
@@ -301,13 +245,33 @@ class _Fit:
             return True
         return False
 
+    def _out_of_patience(self, stage: Stage) -> bool:
+        patience = self.settings.patience
+        if patience is None or not stage.chooses or self.kept is None:
+            return False
+        return self.progress.epoch - self.kept.epoch >= patience
+
+    def _leave_state(self, stages: Sequence[Stage]) -> None:
+        """A checkpoint, if it is time for one; all workers have the same to leave."""
+        checkpoint, epoch = self.checkpoint, self.progress.epoch
+        if checkpoint is None or self.ranks.rank or not checkpoint.due(epoch):
+            return
+        if not checkpoint.write(self._saved(stages)) and not self._left_out:
+            self._left_out = True
+            self.progress.notes.append(
+                f"the store took no checkpoint after epoch {epoch}; free some space or make it "
+                "writable"
+            )
+
     def _saved(self, stages: Sequence[Stage]) -> Saved:
         """Everything that the next epoch depends on."""
+        average = self.updates.average
         parts = {
             "network": kept_state(self.network),
             "beside": {} if self.beside is None else self.beside.state_dict(),
-            "average": {} if self.average is None else kept_state(self.average),
-            "optimiser": optimiser_tensors(self.optimiser),
+            "average": {} if average is None else kept_state(average),
+            "optimiser": optimiser_tensors(self.updates.optimiser),
+            "scaler": self.updates.precision.state(),
             "rng": rng_states(),
         }
         for place, companion in enumerate(_companions(stages)):
@@ -321,7 +285,8 @@ class _Fit:
 
     def _fits(self, saved: Saved) -> bool:
         """Whether a checkpoint holds these networks, not those of another version of the code."""
-        mine = {"network": self.network, "beside": self.beside, "average": self.average}
+        average = self.updates.average
+        mine = {"network": self.network, "beside": self.beside, "average": average}
         return all(
             {name: value.shape for name, value in saved.parts.get(part, {}).items()}
             == ({} if own is None else {n: v.shape for n, v in kept_state(own).items()})
@@ -330,13 +295,15 @@ class _Fit:
 
     def _load(self, saved: Saved, stages: Sequence[Stage]) -> None:
         self.progress = saved.progress
+        self.updates.micro = saved.progress.micro or self.updates.micro
         # what is frozen is not saved: it is as it was made
         self.network.load_state_dict(saved.parts["network"], strict=False)
         if self.beside is not None:
             self.beside.load_state_dict(saved.parts["beside"])
-        if self.average is not None:
-            self.average.load_state_dict(saved.parts["average"], strict=False)
-        load_optimiser(self.optimiser, saved.parts["optimiser"])
+        if self.updates.average is not None:
+            self.updates.average.load_state_dict(saved.parts["average"], strict=False)
+        load_optimiser(self.updates.optimiser, saved.parts["optimiser"])
+        self.updates.precision.load(saved.parts.get("scaler", {}))
         for place, companion in enumerate(_companions(stages)):
             companion.load(saved.parts.get(f"companion{place}", {}))
         if "kept" in saved.parts:
@@ -346,10 +313,6 @@ class _Fit:
                 validation_logits=saved.parts["kept_logits"]["validation"].numpy(),
             )
         set_rng_states(saved.parts["rng"])
-
-
-def _total(sums: Mapping[str, Tensor]) -> Tensor:
-    return sum(sums.values(), start=torch.zeros(()))
 
 
 def _companions(stages: Sequence[Stage]) -> list[Companion]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
@@ -19,19 +18,21 @@ class Means:
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
-        self.sums: dict[str, float] = defaultdict(float)
+        # tensors, since to read one from a GPU means to wait for it
+        self.sums: dict[str, Tensor] = {}
         # of all workers, also where this one has no part of a batch
         self.labelled = self.extra = 0
 
     def add(self, sums: Mapping[str, Tensor]) -> None:
         """Sums over this worker's part of a batch."""
         for name, value in sums.items():
-            self.sums[name] += float(value.detach())
+            more = value.detach().double()
+            self.sums[name] = self.sums[name] + more if name in self.sums else more
 
     def row(self) -> dict[str, float]:
         """The means, over all workers."""
         names = sorted(self.sums)
-        both = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
+        both = torch.tensor([float(self.sums[name]) for name in names], dtype=torch.float64)
         summed = self.ranks.sum_values(both).tolist()
         return {
             f"train/{name}": value / (self.extra if name.startswith(EXTRA) else self.labelled)

@@ -26,7 +26,7 @@ from orchestrator.errors import TrainingError
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.sources import Recogniser, RecogniserSource, RecogniserTraining
 from orchestrator.features import PackedFrames, PackHandle, normalisation
-from orchestrator.store import CHECKPOINTS, Artifact, Store, environment_inputs
+from orchestrator.store import Artifact, Store, environment_inputs
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, Data, FrameData, scoring_batches
 from orchestrator.training.files import read_json, read_weights, statistics_tensors, write_fitted
@@ -78,6 +78,7 @@ class RecogniserTask:
     threads: int = 1
     device: str = "cpu"
     checkpoint_minutes: float = 5.0
+    checkpoint_epochs: int | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -217,8 +218,13 @@ def recogniser_artifact(task: RecogniserTask, store: Store, *, reporter: Reporte
     Raises:
         TrainingError: a loss is not finite, or a transcript is too long for its utterance.
     """
-    folder = store.folder / CHECKPOINTS / "recogniser" / task.key(store)
-    checkpoint = Checkpoint(folder, minutes=task.checkpoint_minutes)
+    checkpoint = Checkpoint(
+        store,
+        "recogniser",
+        task.inputs,
+        minutes=task.checkpoint_minutes,
+        epochs=task.checkpoint_epochs,
+    )
     build = partial(_fit, task, store, checkpoint, reporter)
     with fold_run_state(seed=task.seed, threads=task.threads):
         artifact = store.obtain("recogniser", task.inputs, build)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.distillation.attention import attention_transfer
+from models.distillation.attention import attention_transfer, heard_by_attention, similarity
 from models.encoder_attention import BlockAttention, block_attention
 from models.outputs import Heads, Listening, Output
 from models.speech_recogniser import SpeechRecogniser
@@ -199,6 +199,17 @@ def transfer_loss(
         )
     pairs = layer_pairs(section, attention, output)
     heard = attention.listening(batch, [theirs for theirs, _ in pairs])
+    if section.match == "similarity":
+        # whatever part of the batch this is, its utterances are compared with all the others
+        whole = batch.whole
+        losses = [
+            similarity(
+                whole.of(heard_by_attention(output.listening(mine))),
+                whole.of(heard_by_attention(theirs)),
+            )
+            for (_, mine), theirs in zip(pairs, heard, strict=True)
+        ]
+        return whole.part(torch.stack(losses).mean(0))
     losses = [
         attention_transfer(
             attention.placed(output.listening(mine), batch),

@@ -27,6 +27,7 @@ from orchestrator.experiment.recipe import CurriculumTemperature, FixedTemperatu
 from orchestrator.training.data import Batch
 from orchestrator.training.knowledge import Knowledge
 from orchestrator.training.optimiser import load_optimiser, optimiser_tensors, under
+from orchestrator.training.ranks import ALONE, Ranks
 from orchestrator.training.source_attention import SourceAttention, transfer_loss
 from orchestrator.training.stage import Companion
 from orchestrator.training.targets import training_targets
@@ -63,10 +64,24 @@ class TemperatureCurriculum(Companion):
 
     It has its own gradient descent with momentum, as in the authors' code, outside of the student's
     AdamW and clipping, which both undo the size of a gradient.
+
+    Args:
+        section: start, span, pace and learning rate.
+        classes: of the logits.
+        device: where it is trained.
+        ranks: workers that share each batch; every one of them takes the step of the whole batch.
     """
 
-    def __init__(self, section: CurriculumTemperature, *, classes: int, device: str) -> None:
+    def __init__(
+        self,
+        section: CurriculumTemperature,
+        *,
+        classes: int,
+        device: str,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.section = section
+        self.ranks = ranks
         start, span = section.start, section.span
         self.module: GlobalTemperature | InstanceTemperature = (
             InstanceTemperature(classes=classes, start=start, span=span)
@@ -76,7 +91,8 @@ class TemperatureCurriculum(Companion):
         self.module.to(device)
         self.sgd = torch.optim.SGD(self.module.parameters(), lr=section.lr, momentum=0.9)
         self.factor = 0.0
-        self._seen: list[float] = []
+        self._seen: dict[int, list[float]] = {}
+        """By update, the sum of the temperatures of this worker's utterances, and how many."""
 
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """The temperature now: a scalar, or ``(batch,)``."""
@@ -88,25 +104,37 @@ class TemperatureCurriculum(Companion):
         self.factor = reversal_factor(
             epoch, epochs=self.section.epochs, strength=self.section.strength
         )
-        self._seen = []
+        self._seen = {}
 
     def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
         """Forget the last gradient."""
         self.sgd.zero_grad(set_to_none=True)
+        self._seen[update] = [0.0, 0.0]
 
     def after_backward(self) -> None:
-        """Step against the student."""
+        """Step against the student, by the gradient of all workers."""
+        self.ranks.sum_gradients(self.module.parameters())
         self.sgd.step()
 
-    def saw(self, temperature: Tensor) -> None:
-        """Remember a temperature that the student learned with."""
-        self._seen.append(float(temperature.detach().mean()))
+    def saw(self, temperature: Tensor, utterances: int) -> None:
+        """Remember a temperature, or those of so many utterances, if the student learns with it."""
+        if not torch.is_grad_enabled():
+            # heard to be compared with, and heard again to be learned from
+            return
+        last = self._seen[max(self._seen)]
+        last[0] += float(temperature.detach().mean()) * utterances
+        last[1] += utterances
 
     def logged(self) -> Mapping[str, float]:
-        """The mean temperature of the epoch, and the gradient's factor."""
+        """The mean over the epoch's updates of their utterances' mean temperature, and the factor.
+
+        All workers have to ask, and are told the same.
+        """
         if not self._seen:
             return {}
-        mean = sum(self._seen) / len(self._seen)
+        seen = self.ranks.sum_values(torch.tensor([*self._seen.values()], dtype=torch.float64))
+        means = [total / utterances for total, utterances in seen.tolist()]
+        mean = sum(means) / len(means)
         return {"temperature/mean": mean, "temperature/reversal": self.factor}
 
     def state(self) -> dict[str, Tensor]:
@@ -155,7 +183,7 @@ class StudentLoss:
         """Every objective that has a weight."""
         terms = self.terms(output, batch, values=self.learned)
         if self.curriculum is not None and self._temperature is not None:
-            self.curriculum.saw(self._temperature)
+            self.curriculum.saw(self._temperature, len(batch.rows))
         return terms
 
     def matching(self, output: Output, batch: Batch) -> dict[str, Tensor]:
@@ -192,11 +220,13 @@ class StudentLoss:
         if wants.supervised_contrastive:
             assert self.helpers.contrast is not None
             weight = values.get(weight_of("supervised_contrastive"), wants.supervised_contrastive)
-            terms["supervised_contrastive"] = weight * supervised_contrastive(
-                self.helpers.contrast(output.pooled),
-                self.labels[batch.rows],
+            whole = batch.whole
+            losses = supervised_contrastive(
+                whole.of(self.helpers.contrast(output.pooled)),
+                self.labels[whole.rows],
                 temperature=self.task.recipe.supervised_contrastive.temperature,
             )
+            terms["supervised_contrastive"] = weight * whole.part(losses)
         return terms | self.taught(
             output,
             batch,

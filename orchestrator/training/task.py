@@ -16,7 +16,7 @@ from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.features import PackHandle
-from orchestrator.store import CHECKPOINTS, Store
+from orchestrator.store import Store
 from orchestrator.training.checkpoint import Checkpoint
 
 
@@ -212,8 +212,13 @@ class FoldTask:
 
     def checkpoint(self, store: Store, stage: str, inputs: Mapping[str, Any]) -> Checkpoint:
         """Where a fit of ``stage`` with these store inputs leaves its state."""
-        folder = store.folder / CHECKPOINTS / stage / store.key(stage, inputs)
-        return Checkpoint(folder, minutes=self.checkpoint_minutes)
+        return Checkpoint(
+            store,
+            stage,
+            inputs,
+            minutes=self.checkpoint_minutes,
+            epochs=self.checkpoint_epochs,
+        )
 
     @property
     def classes(self) -> int:

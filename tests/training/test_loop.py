@@ -16,8 +16,9 @@ from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Training
 from orchestrator.training.data import Batch, PooledData
 from orchestrator.training.judges import EmotionJudge, predict_logits
-from orchestrator.training.loop import Fitted, fit, learning_rate
+from orchestrator.training.loop import Fitted, fit
 from orchestrator.training.ranks import Ranks
+from orchestrator.training.schedules import learning_rate
 from orchestrator.training.stage import Companion, Extra, Losses, Speech, Stage
 from orchestrator.training.weights import kept_state
 
@@ -523,11 +524,13 @@ class Watches(Companion):
     def before_epoch(self, epoch: int) -> None:
         self.calls.append(("epoch", epoch))
 
-    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
+    def before_update(
+        self, network: nn.Module, batch: Callable[[], Batch], *, update: int, epoch: int
+    ) -> None:
         assert network is self.network
         assert network.training
         assert network.weight.grad is None
-        self.calls.append(("before", update, epoch, len(batch.rows), self.weight()))
+        self.calls.append(("before", update, epoch, len(batch().rows), self.weight()))
 
     def after_backward(self) -> None:
         assert self.network.weight.grad is not None

@@ -83,9 +83,11 @@ class Pace(Companion):
     def before_epoch(self, epoch: int) -> None:
         self.at = epoch
 
-    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
+    def before_update(
+        self, network: nn.Module, batch: Callable[[], Batch], *, update: int, epoch: int
+    ) -> None:
         self.asked += 1
-        self.speed = 0.9 * self.speed + 0.01 * batch.rows.float().mean()
+        self.speed = 0.9 * self.speed + 0.01 * batch().rows.float().mean()
 
     def after_backward(self) -> None:
         self.factor = self.factor + 0.01 * self.speed
