@@ -169,7 +169,6 @@ class Experiment(Section):
             self.recipe,
             student=self.resources.student_workers,
             teacher=self.resources.teacher_workers,
-            gpus=self.resources.trial.gpus,
         )
         for name, network in (("student", self.recipe.student), ("teacher", self.recipe.teacher)):
             patch = getattr(network, "patch_bins", None)

@@ -198,6 +198,12 @@ class Recipe(Section):
                 "temperature.kind is 'curriculum' but objectives.distillation is 0, so there is no "
                 "temperature; give it a weight"
             )
+        hotter = isinstance(self.temperature, CurriculumTemperature)
+        if hotter and self.training.precision == "fp16":
+            raise ValueError(
+                "training.precision is 'fp16', whose loss is scaled, but temperature.kind is "
+                "'curriculum', which learns from the gradient as it is; use bf16"
+            )
         if isinstance(self.meta, Bilevel):
             self._bilevel(self.meta)
         if isinstance(self.meta, LearningToTeach):
@@ -261,6 +267,17 @@ class Recipe(Section):
     def needs_source(self) -> bool:
         """Whether the student learns or begins from the source."""
         return bool(self.objectives.attention_transfer) or self.initialise == "source"
+
+    @property
+    def compares(self) -> bool:
+        """Whether an objective compares the utterances of a batch with one another."""
+        return bool(self.objectives.supervised_contrastive) or self.compares_unlabelled
+
+    @property
+    def compares_unlabelled(self) -> bool:
+        """Whether one that needs no label does."""
+        attends = bool(self.objectives.attention_transfer)
+        return attends and self.attention_transfer.match == "similarity"
 
     @property
     def learns_from_another(self) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.experiment.numbers import Count, Positive, Share
 from orchestrator.experiment.section import Section
@@ -66,6 +66,20 @@ class Fitting(Section):
     augment: Augment = Augment()
 
     LATER: ClassVar = frozenset({"lr_schedule", "patience", "micro_batch", "precision", "compile"})
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} is more than batch_size {self.batch_size}, which "
+                "is a whole batch; lower it or leave it out"
+            )
+        if self.patience is not None and getattr(self, "epoch_choice", None) == "last":
+            raise ValueError(
+                f"patience is {self.patience} but epoch_choice is 'last', so no epoch is better "
+                "than another; leave patience out or choose the epoch by validation"
+            )
+        return self
 
 
 class Training(Fitting):

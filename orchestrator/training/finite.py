@@ -39,6 +39,8 @@ class Watch:
 
     def see(self, sums: Mapping[str, Tensor], *, place: Place, ids: Ids) -> None:
         """Remember the terms of some utterances of a batch, in the order they were computed."""
+        if self.every == 1 and math.isfinite(sum(value.item() for value in sums.values())):
+            return
         if sums:
             values = torch.stack([value.detach().double() for value in sums.values()])
             self._seen.append((place, list(sums), values, ids))

@@ -34,6 +34,8 @@ class FoldOutcome:
     parameters: int
     seconds: float
     """Wall time; near zero when the store had it. Never part of a result file."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads its numbers should know of how they came about."""
 
     @property
     def reused(self) -> bool:
@@ -69,6 +71,7 @@ def run_fold(
         epoch=facts["epoch"],
         parameters=facts["parameters"],
         seconds=time.perf_counter() - began,
+        notes=tuple(facts.get("notes", ())),
     )
 
 
@@ -105,5 +108,7 @@ def predict(
 
 @contextmanager
 def _state(task: FoldTask) -> Iterator[None]:
-    with fold_run_state(seed=task.seed, threads=task.threads):
+    with fold_run_state(
+        seed=task.seed, threads=task.threads, deterministic=task.deterministic, gpus=task.gpus
+    ):
         yield

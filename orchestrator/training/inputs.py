@@ -11,6 +11,7 @@ from orchestrator.experiment.section import Section
 from orchestrator.features import PackedFrames, normalisation
 from orchestrator.store import STAGE_VERSIONS, Store, environment_inputs
 from orchestrator.training.data import FrameData
+from orchestrator.training.residency import data_share
 from orchestrator.training.task import FoldTask, Unlabelled, UnlabelledSpeech, Utterances
 
 
@@ -37,6 +38,8 @@ def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
         "threads": task.threads,
         "workers": workers,
         "environment": environment_inputs(task.device),
+        # on a CPU there is no other mode
+        **({} if task.deterministic or task.device == "cpu" else {"deterministic": False}),
     }
 
 
@@ -95,4 +98,5 @@ def frame_data(
         augment=augment,
         seed=task.seed,
         device=task.device,
+        share=data_share(task),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,18 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate, times the factor of each group."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], largest: float) -> Tensor:
+    """Scale all gradients together so that their norm is at most ``largest``; the norm before.
+
+    As ``torch.nn.utils.clip_grad_norm_``, but on a CPU, where the norm can be read without waiting,
+    gradients that are short enough are not multiplied by one.
+    """
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if norm.device.type != "cpu" or not largest / (norm + 1e-6) >= 1.0:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,20 @@ from torch import Tensor
 
 
 @contextmanager
-def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
+def fold_run_state(
+    *, seed: int, threads: int, deterministic: bool = True, gpus: float = 0.0
+) -> Iterator[None]:
     """Seeded, deterministic torch with ``threads`` threads; the caller's state comes back after.
 
     The same inputs then give the same numbers wherever and beside whatever the fold run executes
     (law 5): nothing is drawn from a generator that someone else has advanced.
+
+    Args:
+        seed: of all generators.
+        threads: of torch.
+        deterministic: False lets a GPU use faster kernels whose sums come in any order; on a CPU
+            there are none.
+        gpus: below 1, the part of a GPU's memory that this process keeps to.
     """
     python_state = random.getstate()
     numpy_state = np.random.get_state()
@@ -26,12 +36,22 @@ def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
     before_threads = torch.get_num_threads()
     before_deterministic = torch.are_deterministic_algorithms_enabled()
     before_warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before_fill = torch.utils.deterministic.fill_uninitialized_memory
+    before_search = torch.backends.cudnn.benchmark
+    if deterministic:
+        # read when a process first uses a GPU
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        # it guards against reading what nobody wrote, at the cost of writing everything twice
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.backends.cudnn.benchmark = not deterministic
+        if 0.0 < gpus < 1.0 and torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(gpus)
         yield
     finally:
         random.setstate(python_state)
@@ -42,6 +62,8 @@ def fold_run_state(*, seed: int, threads: int) -> Iterator[None]:
             torch.cuda.empty_cache()
         torch.set_num_threads(before_threads)
         torch.use_deterministic_algorithms(before_deterministic, warn_only=before_warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = before_fill
+        torch.backends.cudnn.benchmark = before_search
 
 
 def rng_states() -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from orchestrator.training.data import Batch
 from orchestrator.training.finite import ON_A_GPU, Place, Watch
 from orchestrator.training.means import EXTRA, Means
 from orchestrator.training.memory import free_cached, out_of_memory
-from orchestrator.training.optimiser import new_optimiser, set_rate
+from orchestrator.training.optimiser import clip_gradients, new_optimiser, set_rate
 from orchestrator.training.precision import Precision
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.stage import Losses, Speech, Stage
@@ -138,13 +138,14 @@ class Updates:
             )
         sums = self._learned(heard, place)
         wrong = self._watch.wrong(place.update)
-        for companion in stage.companions if not wrong else ():
-            companion.after_backward()
         if self.ranks.sum_gradients(self.parameters, bad=bool(wrong)):
             raise TrainingError(self.ranks.first_error(wrong))
+        # only now, since they may talk to those of other workers
+        for companion in stage.companions:
+            companion.after_backward()
         self.precision.unscale(self.optimiser)
         if self.settings.gradient_clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+            norm = clip_gradients(self.parameters, self.settings.gradient_clip)
             if self.precision.scaler is None:
                 ids = partial(first.ids, torch.arange(len(rows)))
                 self._watch.see({"the norm of the gradient": norm}, place=place, ids=ids)
@@ -170,14 +171,14 @@ class Updates:
     def _learned(self, heard: list[_Heard], place: Place) -> dict[str, Tensor]:
         """Gradients of all terms, and the terms' sums over this worker's part."""
         draws = rng_states()
+        largest = max(len(one.rows) for one in heard)
+        largest = min(self.micro or largest, largest)
         try:
             return self._gradients(heard, place)
         except (RuntimeError, MemoryError) as error:
             # several workers begin again together, see orchestrator.training.launch
             if not out_of_memory(error) or self.ranks.world > 1:
                 raise
-            largest = max(len(one.rows) for one in heard)
-            largest = min(self.micro or largest, largest)
             if self.notes or largest == 1:
                 raise TrainingError(
                     f"out of memory at update {place.update} of stage {place.stage!r} (epoch "
@@ -195,7 +196,7 @@ class Updates:
             f"same batch; set {self.key}.micro_batch: {self.micro} to begin so"
         )
         set_rng_states(draws)
-        return self._gradients(heard, place)
+        return self._learned(heard, place)
 
     def _gradients(self, heard: list[_Heard], place: Place) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -297,9 +298,10 @@ def _compiled(network: nn.Module, key: str) -> Any:
         except Exception as error:
             if not type(error).__module__.startswith("torch._"):
                 raise
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise TrainingError(
                 f"{key}.compile: torch.compile cannot compile the network on this machine "
-                f"({str(error).strip().splitlines()[0]}); set it to false"
+                f"({' '.join(said[:2])}); set it to false"
             ) from error
 
     return forward

@@ -22,7 +22,7 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, *, upda
     """Move the running average of the weights towards the network's, which has done ``updates``."""
     # a young average forgets its random start faster
     decay = min(decay, (1 + updates) / (10 + updates))
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1.0 - decay)
+    # one call for all, since a call a parameter costs more than its arithmetic
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - decay)
     for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(buffer)

@@ -128,6 +128,18 @@ def test_the_rate_rises_and_falls_by_hand(warmup: float, rates: dict[int, float]
         assert learning_rate(step, updates=10, settings=settings) == pytest.approx(rate, abs=1e-6)
 
 
+def test_other_schedules_by_hand() -> None:
+    for schedule, rates in (
+        ("linear", {0: 1 / 3, 1: 2 / 3, 2: 1.0, 6: 0.5, 9: 0.125}),
+        ("constant", {0: 1 / 3, 1: 2 / 3, 2: 1.0, 6: 1.0, 9: 1.0}),
+    ):
+        settings = Training.model_validate(
+            {"lr": 1.0, "warmup_share": 0.2, "lr_schedule": schedule}
+        )
+        for step, rate in rates.items():
+            assert learning_rate(step, updates=10, settings=settings) == pytest.approx(rate)
+
+
 def test_a_single_update_has_a_rate() -> None:
     for warmup in (0.0, 0.1, 0.9):
         settings = Training(lr=0.5, warmup_share=warmup)
@@ -612,7 +624,7 @@ def test_logits_come_back_in_the_order_of_the_data() -> None:
     # as if of other lengths, so that scoring visits them in another order, in three batches
     data.lengths = torch.arange(150).flip(0)
 
-    assert torch.equal(predict_logits(Echo(), data), data.pooled[:, 0])
+    assert torch.equal(predict_logits(Echo(), data), data.pooled[torch.arange(150)][:, 0])
 
 
 def test_there_is_nothing_to_score_without_utterances() -> None:

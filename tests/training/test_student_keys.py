@@ -172,6 +172,11 @@ FITTING: dict[str, Any] = {
     "average_decay": 0.5,
     "smoothing_epochs": 1,
     "updates_per_epoch": 5,
+    "lr_schedule": "linear",
+    "patience": 2,
+    "micro_batch": 2,
+    "precision": "bf16",
+    "compile": True,
     "augment.frequency_masks": 1,
     "augment.frequency_width": 2,
     "augment.time_masks": 1,
@@ -565,6 +570,9 @@ def test_a_student_without_a_source_keeps_the_key_that_it_had_before_there_were_
         ({"teacher_workers": 2}, False),
         ({"device": "cuda"}, False),
         ({"device": "cpu:0"}, True),
+        # on a CPU there is no other mode
+        ({"deterministic": False}, True),
+        ({"device_share": 0.1, "checkpoint_epochs": 1, "checkpoint_minutes": 0.0}, True),
         ({"emotions": ("a", "b", "c", "d")}, False),
         # how results call it, and where its features lie, change nothing
         ({"corpus": "other"}, True),
@@ -576,6 +584,15 @@ def test_what_else_the_key_is_made_of(
     task = rich
 
     assert (key(dataclasses.replace(task, **change), keys) == key(task, keys)) == same
+
+
+def test_how_much_of_a_gpu_there_is_changes_nothing_but_how_it_sums_does(
+    rich: FoldTask, keys: Keys
+) -> None:
+    task = dataclasses.replace(rich, device="cuda", gpus=1.0)
+
+    assert key(dataclasses.replace(task, gpus=0.5), keys) == key(task, keys)
+    assert key(dataclasses.replace(task, deterministic=False), keys) != key(task, keys)
 
 
 def test_other_features_make_another_student(rich: FoldTask, keys: Keys) -> None:
