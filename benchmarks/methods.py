@@ -130,7 +130,7 @@ def _seconds(task: FoldTask, store: Store, difficulty: NDArray[np.float64] | Non
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "fitted").mkdir()
-        never = Checkpoint(folder / "checkpoint", minutes=60.0)
+        never = Checkpoint(Store(folder / "store"), "student", {}, minutes=60.0)
         began = time.perf_counter()
         with fold_run_state(seed=task.seed, threads=task.threads):
             fit_student(task, store, never, difficulty, folder / "fitted", Silent(), Ranks())

@@ -22,6 +22,16 @@ class MixOutput:
     """(batch, width): the mixed vector that the head reads."""
 
 
+def mean_and_deviation(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (ddof 0) over the first axis, in double precision.
+
+    The deviation of what does not vary is 1.
+    """
+    double = vectors.double()
+    deviation = double.std(dim=0, correction=0)
+    return double.mean(dim=0), torch.where(deviation > 1e-6, deviation, 1.0)
+
+
 class LayerMixHead(nn.Module):
     """Softmax-weighted sum of standardised layers, then one linear layer.
 
@@ -56,10 +66,9 @@ class LayerMixHead(nn.Module):
         Args:
             pooled: (utterances, layers, width), of training utterances and no others.
         """
-        vectors = pooled.double()
-        deviation = vectors.std(dim=0, correction=0)
-        self.mean.copy_(vectors.mean(dim=0))
-        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+        mean, deviation = mean_and_deviation(pooled)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
 
     def forward(self, pooled: Tensor) -> MixOutput:
         """Classify pooled vectors (batch, layers, width)."""

@@ -24,7 +24,7 @@ class MaskedInstanceNorm(nn.Module):
     def forward(self, planes: Tensor, mask: Tensor) -> Tensor:
         """Normalise ``planes`` (batch, channels, frames, bins) by ``mask`` (batch, frames) bool."""
         # Statistics in float32 also under autocast: sums over thousands of pixels.
-        planes = planes.float()
+        planes = planes.to(torch.promote_types(planes.dtype, torch.float32))
         real = mask[:, None, :].to(planes.dtype)
         count = real.sum(-1).mul(planes.shape[-1]).clamp_min(1.0)[..., None, None]
         # Bins are summed first, so that the mask touches the small (batch, channels, frames).

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,19 @@ import ray
 
 from orchestrator.corpus_inputs import Build
 from orchestrator.errors import UnderstudyError
-from orchestrator.experiment.experiment import Resources, TrialResources
+from orchestrator.experiment.experiment import Resources
+from orchestrator.fold_run_slots import Slots, fold_run_slots, memory_told, workers_of
+from orchestrator.machine_memory import room_bytes
+from orchestrator.memory_probe import MemoryProbe, Need
 from orchestrator.preparation import RunShards
 from orchestrator.progress import Progress
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets this in the environment of the driver of a submitted job."""
+
+
+PATIENCE = 600.0
+"""Seconds that measuring a fold run may take: little beside fold runs for which it takes that."""
 
 
 class ResourceError(UnderstudyError):
@@ -44,7 +50,7 @@ def connect(resources: Resources) -> None:
     if "RAY_ADDRESS" not in os.environ:
         several = resources.teacher_workers > 1 or resources.student_workers > 1
         # without an address Ray would join whatever cluster was last started on this machine
-        options |= {"address": "local", "include_dashboard": several}
+        options |= {"address": "local", "include_dashboard": several, "_memory": room_bytes()}
     if SUBMITTED in os.environ:
         # Ray unpacked the folder that a submitted job begins in, and where two nodes share a
         # machine, the second unpacks it again in its place; a job names no relative places
@@ -60,19 +66,22 @@ def connect(resources: Resources) -> None:
         ) from error
 
 
-def fold_runs_at_once(resources: Resources) -> int:
+def fold_runs_at_once(resources: Resources, need: Need | None = None) -> Slots:
     """How many fold runs the cluster holds, or as many as ``resources.concurrent`` says.
 
+    Args:
+        resources: of the experiment.
+        need: of memory, by each worker of a fold run; None where it is not (yet) known.
+
     Raises:
-        ResourceError: not even one fits; says what is asked and what there is.
+        ResourceError: by CPUs or GPUs not even one fits; says what is asked and what there is.
     """
     trial = resources.trial
-    workers = max(resources.student_workers, resources.teacher_workers)
+    workers = workers_of(resources)
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node["Resources"] for node in found if node["Alive"]]
-    slots = sum(slots_of(node, trial) for node in nodes)
-    most = slots // workers
-    if most < 1:
+    slots = fold_run_slots(nodes, resources, need)
+    if slots.at_once < 1:
         cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
         raise ResourceError(
             f"a fold run asks for {workers} x {trial.cpus} CPUs and {workers} x {trial.gpus:g} "
@@ -80,17 +89,20 @@ def fold_runs_at_once(resources: Resources) -> int:
             f"cluster has {cpus:g} CPUs and {gpus:g} GPUs on {len(nodes)} nodes; lower resources "
             "or add nodes"
         )
-    return most if resources.concurrent is None else min(most, resources.concurrent)
+    return slots
 
 
-def slots_of(node: Mapping[str, float], trial: TrialResources) -> int:
-    """Workers that one node holds; a fraction of a GPU never spans two."""
-    slots = math.floor(node.get("CPU", 0.0) / trial.cpus)
-    if trial.gpus:
-        gpus = node.get("GPU", 0.0)
-        whole = trial.gpus >= 1
-        per_gpu = math.floor(gpus / trial.gpus) if whole else int(gpus) * int(1 / trial.gpus)
-        slots = min(slots, per_gpu)
+def packed(resources: Resources, probe: MemoryProbe, progress: Progress) -> Slots:
+    """As :func:`fold_runs_at_once`, by the memory that was measured meanwhile, if it was.
+
+    Where memory limits the number, a line says so.
+    """
+    if probe.running:
+        progress.enter("measuring the memory of a fold run")
+    need = probe.need(patience=PATIENCE)
+    slots = fold_runs_at_once(resources, need)
+    for line in memory_told(slots, resources, need):
+        progress.console.print(line, style="yellow", markup=False, highlight=False)
     return slots
 
 
@@ -98,7 +110,8 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
     """Feature and encoder shards as Ray tasks, counted as they finish.
 
     Each asks for one CPU. A fit says its ``threads`` and asks for as many; of fits there are
-    ``resources.concurrent`` at once.
+    ``resources.concurrent`` at once. A shard that fails is said at once and loses nobody else's
+    work: the others are made, and then its error is raised, the first if there are several.
     """
 
     def run(stage: str, shards: Sequence[Build]) -> None:
@@ -108,6 +121,7 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
         most = resources.concurrent if fits else None
         queue = list(reversed(shards))
         waiting: list[Any] = []
+        failures: list[BaseException] = []
         while queue or waiting:
             while queue and (most is None or len(waiting) < most):
                 shard = queue.pop()
@@ -118,15 +132,19 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
             done, waiting = ray.wait(waiting, num_returns=1)
             try:
                 progress.fold_run(reused=ray.get(done[0]))
+                continue
             except ray.exceptions.RayTaskError as error:
-                for other in waiting:
-                    ray.cancel(other)
-                raise plain_error(error) from None
+                failures.append(plain_error(error))
             except ray.exceptions.RayError as error:
-                raise ResourceError(
-                    f"{stage}: a worker was lost and could not be replaced "
-                    f"({type(error).__name__}); the same command goes on from what is done"
-                ) from error
+                failures.append(
+                    ResourceError(
+                        f"{stage}: a worker was lost and could not be replaced "
+                        f"({type(error).__name__}); the same command goes on from what is done"
+                    )
+                )
+            progress.failure(f"{stage}: {failures[-1]}", dropped=1)
+        if failures:
+            raise failures[0]
 
     return run
 

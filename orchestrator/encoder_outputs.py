@@ -69,10 +69,11 @@ class EncoderOutputs:
         for folder, before in folders:
             facts = json.loads((folder / _FACTS).read_text())
             ids, offsets = read_index(folder, prefix=before)
-            pooled = open_array(folder / _POOLED)
+            # views of a plain array are smaller, and quicker to make, than those of a map
+            pooled = np.asarray(open_array(folder / _POOLED))
             self._pooled |= dict(zip(ids, pooled, strict=True))
             if (folder / FRAMES).exists():
-                frames = open_array(folder / FRAMES)
+                frames = np.asarray(open_array(folder / FRAMES))
                 for place, name in enumerate(ids):
                     self._frames[name] = frames[offsets[place] : offsets[place + 1]]
         self.ids: tuple[str, ...] = tuple(sorted(self._pooled))
@@ -89,13 +90,14 @@ class EncoderOutputs:
         """
         return cls((store.get("encoder", key).path, before) for key, before in handle.shards())
 
-    def pooled(self, ids: Sequence[str]) -> Pooled:
-        """Vectors pooled over time, ``(n, layers, width)``, or ``2 * width`` for statistics.
+    def pooled(self, ids: Sequence[str]) -> list[Pooled]:
+        """Vectors pooled over time of each of ``ids``, ``(layers, width)``, or ``2 * width`` for
+        statistics: views, no copies.
 
         Raises:
             KeyError: an id is not among the outputs.
         """
-        return np.stack([self._pooled[name] for name in ids])
+        return [self._pooled[name] for name in ids]
 
     def frames(self, ids: Sequence[str]) -> list[HalfFrames]:
         """Half-precision frames ``(frames, layers, width)`` of each of ``ids``: views, no copies.

@@ -52,6 +52,8 @@ class PackedFrames:
         widths = set()
         for ids, offsets, frames in shards:
             widths.add(frames.shape[1])
+            # views of a plain array are smaller, and quicker to make, than those of a map
+            frames = np.asarray(frames)
             for place, name in enumerate(ids):
                 self._views[name] = frames[offsets[place] : offsets[place + 1]]
         if len(widths) != 1:

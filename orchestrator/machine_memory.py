@@ -49,12 +49,15 @@ def peak_private_bytes() -> int:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else 1024 * most
     # what is mapped only grows, so at the peak it was hardly less than now
-    return max(
-        _kilobytes(status, "VmHWM")
-        - _kilobytes(status, "RssFile")
-        - _kilobytes(status, "RssShmem"),
-        _kilobytes(status, "RssAnon"),
-    ) * 1024
+    return (
+        max(
+            _kilobytes(status, "VmHWM")
+            - _kilobytes(status, "RssFile")
+            - _kilobytes(status, "RssShmem"),
+            _kilobytes(status, "RssAnon"),
+        )
+        * 1024
+    )
 
 
 def _kilobytes(status: str, name: str) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 
-from orchestrator.canonical import digest
+from orchestrator.canonical import JSON, digest
 from orchestrator.encoder_outputs import EncoderHandle
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.recipe import (
@@ -96,6 +96,8 @@ def shrunk(recipe: Recipe, *, teacher_workers: int = 1, student_workers: int = 1
     plain["knowledge"], plain["curriculum"] = "in-sample", {"kind": "none"}
     if "matching_epochs" in plain["schedule"]:
         plain["schedule"]["matching_epochs"] = 1
+    if "interval" in plain["meta"]:
+        plain["meta"]["interval"] = 1
     unlabelled = plain["unlabelled"]
     if "epochs" in unlabelled:
         unlabelled["epochs"] = 1
@@ -274,7 +276,7 @@ class _Inputs:
         shape: tuple[int, ...],
         build: Callable[[Path], None],
     ) -> str:
-        inputs = {"miniature": [digest(list(ids)), list(shape)]}
+        inputs: dict[str, JSON] = {"miniature": [digest(list(ids)), list(shape)]}
         return self.store.obtain(stage, inputs, build).key
 
 

@@ -13,11 +13,13 @@ import torch
 
 from models.macs import count_parameters
 from models.satn import Satn
-from orchestrator.cluster_session import slots_of
 from orchestrator.evaluation.sealed import Job, evaluation_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.experiment import Resources
 from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.fold_run_slots import fold_run_slots, memory_told, workers_of
+from orchestrator.machine_memory import machine_bytes, room_bytes
+from orchestrator.memory_probe import MemoryProbe, Need
 from orchestrator.packing import Handle
 from orchestrator.preparation import PlannedFold, Prepared, plan_folds, read_corpora
 from orchestrator.protocols.fold import ROLES
@@ -115,6 +117,19 @@ class ResourcesPlan:
     """On this machine; None where a running cluster (``RAY_ADDRESS``) decides."""
     unmeasured: str
     """Why there are no times; empty if there are."""
+    decides: str | None
+    """What makes ``at_once`` what it is: ``CPUs``, ``GPUs``, ``GPU memory``, ``memory`` or
+    ``resources.concurrent``; None where it is None."""
+    fit: Mapping[str, int]
+    """By each of these, how many fold runs fit into this machine if nothing else counts."""
+    machine_bytes: int
+    """Memory of this machine, or of its container."""
+    need: Need | None
+    """Of memory, by each worker of a fold run; None where it was not measured."""
+    need_unmeasured: str
+    """Why not; empty if it was."""
+    memory_told: tuple[str, ...]
+    """How memory limits fold runs, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +182,8 @@ class Plan:
 def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None = None) -> Plan:
     """Read the corpora, deal the folds, probe the space, and count; nothing is trained or stored.
 
-    A few updates of the student are timed on synthetic frames, for a rough time.
+    A few updates of the student are timed on synthetic frames, for a rough time, and a fold run in
+    miniature shows what memory a real one needs, unless the store's folder remembers that.
 
     Args:
         experiment: stays as it is.
@@ -182,6 +198,18 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
     prepared = read_corpora(experiment, store, progress=progress)
     lengths = {entry.corpus.name: _mean_seconds(entry) for entry in prepared}
     clock = StudentClock(experiment.resources, lengths)
+    with MemoryProbe.of(experiment, prepared, memory=store.folder) as probe:
+        return _plan(experiment, prepared, store=store, clock=clock, probe=probe)
+
+
+def _plan(
+    experiment: Experiment,
+    prepared: tuple[Prepared, ...],
+    *,
+    store: Store,
+    clock: StudentClock,
+    probe: MemoryProbe,
+) -> Plan:
     return Plan(
         experiment=experiment.name,
         variant=experiment.variant,
@@ -193,7 +221,8 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
         if experiment.search is None
         else _search(experiment, prepared, store=store, clock=clock),
         evaluation=_evaluation(experiment, prepared, store=store, clock=clock),
-        resources=_resources(experiment.resources, clock.unmeasured),
+        # last, since it is measured meanwhile
+        resources=_resources(experiment.resources, clock.unmeasured, probe),
     )
 
 
@@ -352,18 +381,26 @@ def _range(values: Iterable[int]) -> tuple[int, int]:
     return min(found), max(found)
 
 
-def _resources(resources: Resources, unmeasured: str) -> ResourcesPlan:
-    workers = max(resources.student_workers, resources.teacher_workers)
-    at_once = None
+def _resources(resources: Resources, unmeasured: str, probe: MemoryProbe) -> ResourcesPlan:
+    need = probe.need()
+    slots = None
     if "RAY_ADDRESS" not in os.environ:
-        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-        at_once = slots_of(here, resources.trial) // workers
-        if resources.concurrent is not None:
-            at_once = min(at_once, resources.concurrent)
+        here = {
+            "CPU": float(os.cpu_count() or 1),
+            "GPU": float(torch.cuda.device_count()),
+            "memory": float(room_bytes()),
+        }
+        slots = fold_run_slots([here], resources, need)
     return ResourcesPlan(
         cpus=resources.trial.cpus,
         gpus=resources.trial.gpus,
-        workers=workers,
-        at_once=at_once,
+        workers=workers_of(resources),
+        at_once=None if slots is None else slots.at_once,
         unmeasured=unmeasured,
+        decides=None if slots is None else slots.decides,
+        fit={} if slots is None else slots.fit,
+        machine_bytes=machine_bytes(),
+        need=need,
+        need_unmeasured=probe.unmeasured,
+        memory_told=() if slots is None else tuple(memory_told(slots, resources, need)),
     )

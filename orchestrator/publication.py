@@ -11,8 +11,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 MANIFEST = "manifest.json"
 INPUTS = "inputs.json"
@@ -29,6 +30,7 @@ def locked(path: Path, *, purpose: str, wait: bool = True) -> Iterator[None]:
 
     The kernel frees an ``flock`` when its process ends, however it ends, so no lock outlives a
     crash. The file is removed on release; whoever was waiting for the removed file tries again.
+    While it is held, it says in words who holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -44,12 +46,54 @@ def locked(path: Path, *, purpose: str, wait: bool = True) -> Iterator[None]:
             if not _same_file(handle, path):
                 continue
             try:
+                _sign(handle, purpose)
                 yield
             finally:
                 path.unlink(missing_ok=True)
             return
         finally:
             os.close(handle)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds the lock file ``path``, in words; None if nobody does. Waits for nobody."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(handle, 4096).decode(errors="replace") or "another process"
+    finally:
+        os.close(handle)
+    return None
+
+
+@contextlib.contextmanager
+def gate(path: Path, *, alone: bool) -> Iterator[None]:
+    """Be inside with others who are not ``alone``, or nobody else; the file ``path`` stays.
+
+    Who is not ``alone`` waits for one who is; who would be ``alone`` waits for nobody.
+
+    Raises:
+        BlockingIOError: ``alone``, and somebody is inside.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sign(handle: int, purpose: str) -> None:
+    # a full disk is for those to complain of who have something to write
+    with contextlib.suppress(OSError):
+        text = f"{purpose} (process {os.getpid()} on {os.uname().nodename})"
+        os.ftruncate(handle, 0)
+        os.write(handle, text.encode())
 
 
 def _same_file(handle: int, path: Path) -> bool:
@@ -78,6 +122,43 @@ def write_atomic(path: Path, data: bytes) -> None:
 def is_partial(name: str) -> bool:
     """Whether a file name belongs to a write that has not finished (or never will)."""
     return _PARTIAL in name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a store."""
+
+    name: str
+    """Its path below the store, with slashes."""
+    size: int
+    """Bytes."""
+    touched: float
+    """When it was last written, seconds since 1970."""
+
+
+class Files(Protocol):
+    """Files by name, wherever they are."""
+
+    def exists(self, name: str) -> bool:
+        """Whether ``name`` is a file."""
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file so that readers see the old bytes or all the new ones."""
+
+    def remove(self, name: str) -> None:
+        """Throw a file away; that there is none is no mistake."""
+
+    def remove_folder(self, name: str) -> None:
+        """Throw a folder away with all that is in it, writes that never finished among them."""
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """Names of the files under a folder, at any depth, sorted; none that are being written."""
+
+    def entries(self, prefix: str = "") -> tuple[Entry, ...]:
+        """Every file under a folder, at any depth, sorted by name."""
 
 
 class LocalFiles:
@@ -109,6 +190,24 @@ class LocalFiles:
             )
         )
 
+    def entries(self, prefix: str = "") -> tuple[Entry, ...]:
+        """Every file under the folder ``prefix``, at any depth, sorted by name.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
+        return tuple(sorted(self._walk(prefix), key=lambda entry: entry.name))
+
+    def _walk(self, prefix: str) -> Iterator[Entry]:
+        for folder, _, files in os.walk(self._root / prefix, onerror=_unless_gone):
+            for file in files:
+                path = Path(folder) / file
+                # who works in the store meanwhile takes files away
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.lstat()
+                    name = path.relative_to(self._root).as_posix()
+                    yield Entry(name, found.st_size, found.st_mtime)
+
     def remove(self, name: str) -> None:
         """Throw a file away; that there is none is no mistake."""
         (self._root / name).unlink(missing_ok=True)
@@ -117,6 +216,11 @@ class LocalFiles:
         """Throw a folder away with all that is in it, writes that never finished among them."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self._root / name)
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def sync_folder(folder: Path) -> None:

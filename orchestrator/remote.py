@@ -10,7 +10,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from orchestrator.publication import INPUTS, MANIFEST, fault, is_partial
+from orchestrator.publication import INPUTS, MANIFEST, Entry, fault, is_partial
 
 _ATOMIC = {"s3", "gcs", "abfs"}
 """Object stores: an object appears whole when its stream is closed, and has no cheap rename."""
@@ -64,16 +64,20 @@ class Remote:
 
     def list(self, prefix: str) -> tuple[str, ...]:
         """Names of the files under the folder ``prefix``, at any depth, sorted."""
+        names = (entry.name for entry in self.entries(prefix))
+        return tuple(name for name in names if not is_partial(name.rpartition("/")[2]))
+
+    def entries(self, prefix: str = "") -> tuple[Entry, ...]:
+        """Every file under the folder ``prefix``, at any depth, sorted by name."""
         base = self._path(prefix) if prefix else self._root
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
         cut = len(self._root) + 1 if self._root else 0
-        return tuple(
-            sorted(
-                info.path[cut:]
-                for info in self._filesystem.get_file_info(selector)
-                if info.type == fs.FileType.File and not is_partial(info.base_name)
-            )
+        found = (
+            Entry(info.path[cut:], info.size or 0, (info.mtime_ns or 0) / 1e9)
+            for info in self._filesystem.get_file_info(selector)
+            if info.type == fs.FileType.File
         )
+        return tuple(sorted(found, key=lambda entry: entry.name))
 
     def remove(self, name: str) -> None:
         """Throw a file away; that there is none is no mistake."""

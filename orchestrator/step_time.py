@@ -12,6 +12,7 @@ import torch
 
 from orchestrator.experiment.experiment import Resources
 from orchestrator.training.networks import build_network
+from orchestrator.training.precision import Precision
 from orchestrator.training.task import FoldTask
 
 WARM_UPS, TIMED = 2, 5
@@ -43,7 +44,9 @@ class StudentClock:
 
     def _step(self, task: FoldTask) -> float:
         recipe = task.recipe
-        what = (task.corpus, recipe.student, recipe.training.batch_size, recipe.student_augment)
+        settings = recipe.training
+        how = (settings.batch_size, settings.micro_batch, settings.precision)
+        what = (task.corpus, recipe.student, how, recipe.student_augment)
         if (key := repr(what)) not in self._measured:
             self._measured[key] = step_seconds(task, seconds=self.seconds[task.corpus])
         return self._measured[key]
@@ -60,7 +63,7 @@ def updates_of(task: FoldTask) -> int:
 
 def step_seconds(task: FoldTask, *, seconds: float, budget: float = 2.0) -> float:
     """Time of one update with cross-entropy alone: forward, backward, AdamW, with the fold run's
-    threads.
+    threads, micro-batches and precision.
 
     The median of five after two to warm up, or of as many as fit into the budget, but one at least.
 
@@ -74,6 +77,7 @@ def step_seconds(task: FoldTask, *, seconds: float, budget: float = 2.0) -> floa
     heard = seconds if crop is None else min(crop, seconds)
     frames = max(1, round(heard / task.features.hop_seconds))
     size = recipe.training.batch_size
+    micro = recipe.training.micro_batch or size
     with _as_a_fold_run(task.threads):
         network = build_network(recipe.student, features=task.features, classes=task.classes)
         network.to(task.device).train()
@@ -82,14 +86,21 @@ def step_seconds(task: FoldTask, *, seconds: float, budget: float = 2.0) -> floa
         batch = torch.randn(size, frames, width, device=task.device)
         lengths = torch.full((size,), frames, device=task.device)
         labels = torch.arange(size, device=task.device) % task.classes
+        precision = Precision(recipe.training.precision, device=task.device)
         times: list[float] = []
         began = time.perf_counter()
         while len(times) < WARM_UPS + TIMED:
             start = time.perf_counter()
             optimiser.zero_grad(set_to_none=True)
-            loss = torch.nn.functional.cross_entropy(network(batch, lengths).logits, labels)
-            torch.autograd.backward(loss)
-            optimiser.step()
+            for place in range(0, size, micro):
+                part = slice(place, place + micro)
+                with precision.autocast():
+                    logits = network(batch[part], lengths[part]).logits
+                losses = torch.nn.functional.cross_entropy(
+                    logits.float(), labels[part], reduction="sum"
+                )
+                precision.backward(losses / size)
+            precision.step(optimiser)
             if task.device != "cpu":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)

@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,19 +13,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from orchestrator.canonical import JSON, digest, readable
 from orchestrator.errors import StoreError, nearest
 from orchestrator.publication import (
     INPUTS,
     MANIFEST,
+    Files,
     LocalFiles,
     fault,
     locked,
     publish,
     seal,
 )
+from orchestrator.references import REFERENCES, References
+from orchestrator.store_address import local_folder, open_remote, without_credentials
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -46,10 +47,11 @@ STAGE_VERSIONS: dict[str, int] = {
 }
 """Raised when the code of a stage gives other output for the same inputs."""
 
-_ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS = "artifacts", "building", "damaged", "locks"
+ARTIFACTS, BUILDING, DAMAGED, LOCKS = "artifacts", "building", "damaged", "locks"
 CHECKPOINTS = "checkpoints"
-"""Folder of the states of fits under way, which nobody may name a result file after."""
-_RESERVED = frozenset({_ARTIFACTS, _BUILDING, _DAMAGED, _LOCKS, CHECKPOINTS})
+"""Folder of the states of fits under way."""
+RESERVED = frozenset({ARTIFACTS, BUILDING, DAMAGED, LOCKS, CHECKPOINTS, REFERENCES})
+"""Folders that nobody may name a result file after."""
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ class Store:
             the path inside it.
         cache: local folder for the artifacts of a store that is not local; default: the
             environment variable ``UNDERSTUDY_CACHE``, else ``~/.cache/understudy``.
+        used_by: the experiment on whose behalf artifacts are asked for; that it refers to them is
+            noted before they are looked for, so that pruning leaves them. Default: nobody's.
 
     Raises:
         StoreError: ``uri`` names no filesystem that can be opened.
@@ -86,17 +90,20 @@ class Store:
         *,
         filesystem: FileSystem | None = None,
         cache: str | Path | None = None,
+        used_by: str | None = None,
     ) -> None:
         self.uri = str(uri)
+        self.used_by = used_by
         self._filesystem = filesystem
         self._cache = None if cache is None else str(Path(cache).resolve())
-        local = None if filesystem is not None else _local_folder(self.uri)
+        local = None if filesystem is not None else local_folder(self.uri)
         if local is not None:
             self.uri = str(local)
         self._connect()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"uri": self.uri, "_filesystem": self._filesystem, "_cache": self._cache}
+        kept = ("uri", "used_by", "_filesystem", "_cache")
+        return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -104,14 +111,16 @@ class Store:
 
     def _connect(self) -> None:
         self._remote: Remote | None = None
-        local = None if self._filesystem is not None else _local_folder(self.uri)
+        local = None if self._filesystem is not None else local_folder(self.uri)
         if local is not None:
             self._root = local
         else:
-            self._remote = _open_remote(self.uri, self._filesystem, shown=self.shown)
+            self._remote = open_remote(self.uri, self._filesystem, shown=self.shown)
             cache = self._cache or os.environ.get("UNDERSTUDY_CACHE") or "~/.cache/understudy"
             self._root = Path(cache).expanduser().resolve() / digest(self.uri)[:16]
-        self._files = self._remote or LocalFiles(self._root)
+        self._files: Files = self._remote or LocalFiles(self._root)
+        self.references = None if self.used_by is None else References(self._files, self.used_by)
+        """What ``used_by`` refers to."""
 
     @property
     def folder(self) -> Path:
@@ -121,10 +130,10 @@ class Store:
     @property
     def shown(self) -> str:
         """The URI without the credentials it may carry, for messages."""
-        return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
+        return without_credentials(self.uri)
 
     @property
-    def files(self) -> LocalFiles | Remote:
+    def files(self) -> Files:
         """The files as they lie, for what the store keeps beside artifacts and results (states of
         fits, under ``CHECKPOINTS``); raises OSError, not StoreError.
         """
@@ -139,9 +148,30 @@ class Store:
         """
         return digest(_identity(stage, inputs))
 
-    def find(self, stage: str, inputs: Mapping[str, JSON]) -> Artifact | None:
-        """The artifact of ``stage`` for ``inputs`` if it is there and whole; builds nothing."""
-        return self._find(stage, self.key(stage, inputs))
+    @property
+    def remote(self) -> bool:
+        """Whether the store is elsewhere, and ``folder`` only keeps copies of what is read."""
+        return self._remote is not None
+
+    def artifact_folder(self, stage: str, key: str) -> Path:
+        """Where an artifact lies on this machine, if it does."""
+        return self._root / ARTIFACTS / stage / key[:2] / key
+
+    def lock(self, key: str) -> Path:
+        """The lock file of who builds the artifact of a key."""
+        return self._root / LOCKS / f"{key}.lock"
+
+    def fetch_lock(self, key: str) -> Path:
+        """The lock file of who fetches it from a store elsewhere."""
+        return self._root / LOCKS / f"{key}.fetch"
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """The artifact of a key if it is there and whole; builds nothing, and notes nothing."""
+        folder = self.artifact_folder(stage, key)
+        with self.reading():
+            if fault(folder) is None:
+                return Artifact(folder, key, reused=True)
+        return self._fetch(stage, key) if self._remote is not None else None
 
     def get(self, stage: str, key: str) -> Artifact:
         """The artifact of a key that an earlier call gave.
@@ -149,7 +179,8 @@ class Store:
         Raises:
             StoreError: it is not there, or damaged.
         """
-        found = self._find(stage, key)
+        self._note(stage, key)
+        found = self.find(stage, key)
         if found is None:
             msg = (
                 f"store {self.shown!r} has no whole {stage} artifact {key[:12]}: it was removed or "
@@ -174,17 +205,21 @@ class Store:
             Exception: whatever ``build`` raises.
         """
         key = self.key(stage, inputs)
-        found = self._find(stage, key)
+        unnoted = self._note(stage, key)
+        found = self.find(stage, key)
         if found is not None:
             return found
+        with self.writing():
+            if unnoted is not None:
+                raise unnoted
         with contextlib.ExitStack() as stack:
-            with self._writing():
-                lock = locked(self._root / _LOCKS / f"{key}.lock", purpose=f"{stage} {key[:12]}")
+            with self.writing():
+                lock = locked(self.lock(key), purpose=f"{stage} {key[:12]}")
                 stack.enter_context(lock)
-            found = self._find(stage, key)
+            found = self.find(stage, key)
             if found is not None:
                 return found
-            with self._writing():
+            with self.writing():
                 self._set_aside(stage, key)
                 building = self._new_folder(key)
             try:
@@ -192,37 +227,30 @@ class Store:
                 self._finish(stage, key, inputs, building)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
-        return Artifact(self._folder(stage, key), key, reused=False)
+        return Artifact(self.artifact_folder(stage, key), key, reused=False)
 
     def _finish(self, stage: str, key: str, inputs: Mapping[str, JSON], building: Path) -> None:
         for name in (INPUTS, MANIFEST):
             if (building / name).exists():
                 msg = f"the {stage} stage wrote {name}, a name that the store keeps for itself"
                 raise ValueError(msg)
-        with self._writing():
+        with self.writing():
             (building / INPUTS).write_text(readable(_identity(stage, inputs)))
             seal(building)
             if self._remote is not None:
                 # First, so that nothing is in the cache that the other nodes cannot have.
                 self._remote.upload(building, _remote_name(stage, key))
-            publish(building, self._folder(stage, key))
-
-    def _find(self, stage: str, key: str) -> Artifact | None:
-        folder = self._folder(stage, key)
-        with self._reading():
-            if fault(folder) is None:
-                return Artifact(folder, key, reused=True)
-        return self._fetch(stage, key) if self._remote is not None else None
+            publish(building, self.artifact_folder(stage, key))
 
     def _fetch(self, stage: str, key: str) -> Artifact | None:
         assert self._remote is not None
-        with self._reading():
+        with self.reading():
             if not self._remote.exists(f"{_remote_name(stage, key)}/{MANIFEST}"):
                 return None
-        with self._writing():
-            lock = locked(self._root / _LOCKS / f"{key}.fetch", purpose=f"{stage} {key[:12]}")
+        with self.writing():
+            lock = locked(self.fetch_lock(key), purpose=f"{stage} {key[:12]}")
             with lock:
-                folder = self._folder(stage, key)
+                folder = self.artifact_folder(stage, key)
                 if fault(folder) is not None:
                     self._set_aside(stage, key)
                     building = self._new_folder(f"{key}-fetch")
@@ -236,48 +264,44 @@ class Store:
                         shutil.rmtree(building, ignore_errors=True)
                 return Artifact(folder, key, reused=True)
 
-    def _folder(self, stage: str, key: str) -> Path:
-        return self._root / _ARTIFACTS / stage / key[:2] / key
-
     def _new_folder(self, name: str) -> Path:
         """An empty folder; its maker holds the lock, so what is there already is a dead one's."""
-        folder = self._root / _BUILDING / f"{name}-{os.uname().nodename}"
+        folder = self._root / BUILDING / f"{name}-{os.uname().nodename}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
     def _set_aside(self, stage: str, key: str) -> None:
-        folder = self._folder(stage, key)
+        folder = self.artifact_folder(stage, key)
         if not folder.exists():
             return
         wrong = fault(folder)
-        aside = self._root / _DAMAGED / f"{stage}-{key}-{time.time_ns()}"
+        aside = self._root / DAMAGED / f"{stage}-{key}-{time.time_ns()}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
         log.warning("%s %s was damaged (%s); it is now %s", stage, key[:12], wrong, aside)
 
-    @contextlib.contextmanager
-    def alone(self, name: str, *, command: str) -> Iterator[None]:
-        """Hold the right to run ``command``, which ``name`` tells from others, on this machine.
+    def _note(self, stage: str, key: str) -> OSError | None:
+        """Note that ``used_by`` refers to an artifact; why that cannot be done, if it cannot.
+
+        A store that nobody may write is read all the same: nobody can prune it either.
+        """
+        if self.references is not None:
+            try:
+                self.references.note(stage, key)
+            except OSError as error:
+                return error
+        return None
+
+    def noted_all(self) -> None:
+        """``used_by`` has come to its end, so all that it refers to is noted, if it ran before too.
 
         Raises:
-            StoreError: another process of this machine is running it, or the store cannot be
-                written.
+            StoreError: the store cannot be written.
         """
-        with contextlib.ExitStack() as stack:
-            try:
-                lock = locked(self._root / _LOCKS / f"{name}.command", purpose=command, wait=False)
-                stack.enter_context(lock)
-            except BlockingIOError as error:
-                msg = (
-                    f"{command} is already running on this store ({self.shown}); wait for it, or "
-                    "end it first"
-                )
-                raise StoreError(msg) from error
-            except OSError as error:
-                with self._writing():
-                    raise error
-            yield
+        if self.references is not None:
+            with self.writing():
+                self.references.complete()
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write the result file ``name`` (``results/emodb/evaluation.json``) whole or not at all.
@@ -286,8 +310,8 @@ class Store:
             StoreError: the store cannot be written.
             ValueError: ``name`` leaves the store or lies among its artifacts.
         """
-        with self._writing():
-            self._files.write(_checked(name), data)
+        with self.writing():
+            self.files.write(_checked(name), data)
 
     def read_bytes(self, name: str) -> bytes:
         """All bytes of the result file ``name``.
@@ -295,24 +319,25 @@ class Store:
         Raises:
             StoreError: there is no such file, or it cannot be read.
         """
-        with self._reading():
-            return self._files.read(_checked(name))
+        with self.reading():
+            return self.files.read(_checked(name))
 
     def exists(self, name: str) -> bool:
         """Whether the result file ``name`` has been written."""
-        with self._reading():
-            return self._files.exists(_checked(name))
+        with self.reading():
+            return self.files.exists(_checked(name))
 
     def list(self, prefix: str) -> tuple[str, ...]:
         """Names of the result files under the folder ``prefix``, at any depth, sorted.
 
         A file that is still being written is not among them; an absent folder has none.
         """
-        with self._reading():
-            return self._files.list(_checked(prefix))
+        with self.reading():
+            return self.files.list(_checked(prefix))
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """What goes wrong inside is that the store cannot be written."""
         try:
             yield
         except OSError as error:
@@ -323,7 +348,8 @@ class Store:
             raise StoreError(msg) from error
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """What goes wrong inside is that the store cannot be read."""
         try:
             yield
         except OSError as error:
@@ -347,25 +373,6 @@ def _versions() -> Mapping[str, str]:
     return {name: importlib.metadata.version(name) for name in libraries}
 
 
-def _open_remote(uri: str, filesystem: FileSystem | None, *, shown: str) -> Remote:
-    from pyarrow import fs
-
-    from orchestrator.remote import Remote
-
-    if filesystem is not None:
-        return Remote(filesystem, uri)
-    try:
-        return Remote(*fs.FileSystem.from_uri(uri))
-    except (ValueError, OSError, NotImplementedError) as error:
-        reason = str(error).replace(uri, shown)
-        msg = (
-            f"store: {shown!r} cannot be opened ({reason}); "
-            "give a folder or a URI such as s3://bucket/folder"
-        )
-        # the cause would repeat the URI with its credentials
-        raise StoreError(msg) from None
-
-
 def _identity(stage: str, inputs: Mapping[str, JSON]) -> dict[str, JSON]:
     if stage not in STAGE_VERSIONS:
         msg = f"there is no stage {stage!r}; {nearest(stage, STAGE_VERSIONS)}"
@@ -374,24 +381,15 @@ def _identity(stage: str, inputs: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _remote_name(stage: str, key: str) -> str:
-    return f"{_ARTIFACTS}/{stage}/{key}"
-
-
-def _local_folder(uri: str) -> Path | None:
-    """The folder that a path or ``file://`` URI names, None for any other URI."""
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
-        return None
-    return Path(uri).expanduser().resolve()
+    return f"{ARTIFACTS}/{stage}/{key}"
 
 
 def _checked(name: str) -> str:
     parts = name.split("/")
-    if not name or parts[0] in _RESERVED or any(part in {"", ".", ".."} for part in parts):
+    if not name or parts[0] in RESERVED or any(part in {"", ".", ".."} for part in parts):
         msg = (
             f"{name!r} cannot name a result file: it must be a relative path without '..' "
-            f"whose first folder is none of {', '.join(sorted(_RESERVED))}"
+            f"whose first folder is none of {', '.join(sorted(RESERVED))}"
         )
         raise ValueError(msg)
     return name

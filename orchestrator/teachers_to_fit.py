@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.errors import StoreError
 from orchestrator.experiment.recipe import DataCurriculum, Recipe
 from orchestrator.store import Store
 from orchestrator.training.fold_run import Role
@@ -36,15 +35,7 @@ def present(store: Store, stage: str, keys: Iterable[str]) -> int | None:
     """How many artifacts the store has; None for a remote one, where looking is fetching."""
     if "://" in store.uri:
         return None
-    return sum(_is_there(store, stage, key) for key in keys)
-
-
-def _is_there(store: Store, stage: str, key: str) -> bool:
-    try:
-        store.get(stage, key)
-    except StoreError:
-        return False
-    return True
+    return sum(store.find(stage, key) is not None for key in keys)
 
 
 def asks_teacher(recipe: Recipe) -> bool:

@@ -53,6 +53,18 @@ def _root(fixture: str) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def told_memory() -> Iterator[None]:
+    """Where commands measure the memory of a fold run, 100 MiB are said in a moment.
+
+    Who wants it measured starts ``memory_probe.measure`` in a process of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        said = "import json; print(json.dumps({'host': 100 * 2**20, 'libraries': 50 * 2**20}))"
+        patch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
+        yield
+
+
 @pytest.fixture(scope="session")
 def emodb_root() -> Path:
     """The folder of EmoDB, with ``wav/`` inside."""

@@ -95,7 +95,7 @@ def test_pooled_and_frames_by_hand(store: Store) -> None:
     assert (outputs.layers, outputs.width) == ((0, 1, 2), 2)
     assert outputs.seconds_per_frame == 0.0125
     # 250 samples are three frames at places 0, 1, 2, of value 0.25; 100 are one of 0.1
-    pooled = outputs.pooled(["u250", "u100"])
+    pooled = np.stack(outputs.pooled(["u250", "u100"]))
     assert pooled.dtype == np.float32
     np.testing.assert_allclose(
         pooled,
@@ -324,7 +324,7 @@ def test_large_outputs_are_kept_pooled(store: Store, monkeypatch: pytest.MonkeyP
     teacher = TEACHER.model_copy(update={"frames": False})
     outputs = EncoderOutputs.open(store, encode_corpus(ramps(100), teacher, store=store))
 
-    np.testing.assert_allclose(outputs.pooled(["u100"])[0, 2], [3e7, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(outputs.pooled(["u100"])[0][2], [3e7, 0.0], rtol=1e-6)
 
 
 def test_a_folder_that_is_no_encoder_is_an_input_error(store: Store, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_whisper_on_emodb(emodb_root: Path, whisper_root: Path, store: Store) ->
     assert outputs.layers == tuple(range(7))
     for found, duration in zip(frames, two.table["duration"], strict=True):
         assert found.shape == (np.ceil(duration / outputs.seconds_per_frame), 7, 512)
-    pooled = outputs.pooled(outputs.ids)
+    pooled = np.stack(outputs.pooled(outputs.ids))
     assert pooled.shape == (2, 7, 1024)
     np.testing.assert_allclose(
         pooled[0, :, :512], frames[0].astype(np.float64).mean(axis=0), atol=2e-2

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.errors import CorpusError, ExperimentError
 from orchestrator.evaluation.sealed import evaluation_jobs
 from orchestrator.experiment import Experiment, load_experiment
+from orchestrator.memory_probe import Need
 from orchestrator.plan import plan
 from orchestrator.preparation import plan_folds, prepare, read_corpora
 from orchestrator.store import Store
@@ -246,6 +247,64 @@ def test_a_running_cluster_decides_how_many_at_once(
     assert plan(small.load(tmp_path)).resources.at_once is None
 
 
+def here(monkeypatch: pytest.MonkeyPatch, *, cpus: int, room: int, needs: str) -> None:
+    """A machine, and what measuring a fold run says."""
+    monkeypatch.setattr("os.cpu_count", lambda: cpus)
+    monkeypatch.setattr("orchestrator.plan.room_bytes", lambda: room)
+    said = f"import json; print(json.dumps({needs}))"
+    monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
+
+
+def test_memory_limits_fold_runs_where_it_is_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch, cpus=64, room=24 * 2**30, needs="{'host': 2**30, 'libraries': 0}")
+
+    found = plan(small.load(tmp_path)).resources
+
+    assert (found.at_once, found.decides) == (24, "memory")
+    assert found.fit == {"CPUs": 64, "memory": 24}
+    assert found.need == Need(host=2**30, libraries=0)
+    assert found.need_unmeasured == ""
+    assert found.memory_told == (
+        "memory limits fold runs to 24 at once: each needs about 1.0 GiB (measured)",
+    )
+
+
+def test_a_plan_does_without_a_measurement_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch, cpus=4, room=1, needs="nothing")
+
+    found = plan(small.load(tmp_path)).resources
+
+    assert (found.at_once, found.decides, found.need) == (4, "CPUs", None)
+    assert "NameError" in found.need_unmeasured
+
+
+def test_with_a_running_cluster_the_need_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+
+    found = plan(small.load(tmp_path)).resources
+
+    assert (found.at_once, found.decides, found.fit, found.memory_told) == (None, None, {}, ())
+    assert found.need is not None
+    assert found.need.host == 100 * 2**20
+
+
+def test_a_gpu_that_is_not_here_leaves_the_need_unmeasured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    found = plan(small.load(tmp_path, "resources.trial.gpus=0.5")).resources
+
+    assert found.need is None
+    assert found.need_unmeasured == "fold runs ask for a GPU, and this machine has none"
+
+
 def test_without_a_search_section_only_the_evaluation_is_planned(tmp_path: Path) -> None:
     experiment = small.load(tmp_path).model_copy(update={"search": None})
 
@@ -258,6 +317,8 @@ def test_a_plan_is_json(two: Experiment) -> None:
     assert facts["search"]["space"] == "distillation"
     assert facts["corpora"][0]["stored"]["features"][0] == 0
     assert facts["evaluation"]["folds"][1]["sizes"]["train"] == [4, 4]
+    assert facts["resources"]["need"]["host"] == 100 * 2**20
+    assert facts["resources"]["fit"]["memory"] > 0
 
 
 def test_what_is_wrong_is_the_usual_error(tmp_path: Path, two: Experiment) -> None:

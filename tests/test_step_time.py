@@ -69,6 +69,40 @@ def test_one_slow_update_is_enough(task: FoldTask, monkeypatch: pytest.MonkeyPat
     assert clock.looks == 4
 
 
+def test_an_update_is_timed_in_micro_batches_and_in_half_precision(
+    task: FoldTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    gradients: list[torch.Tensor] = []
+    steps = torch.optim.AdamW.step
+
+    class Network(torch.nn.Linear):
+        def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> Any:
+            sizes.append(len(frames))
+            assert torch.is_autocast_enabled("cpu")
+
+            class Output:
+                logits = super(Network, self).forward(frames.mean(1))
+
+            return Output
+
+    def step(optimiser: torch.optim.AdamW) -> Any:
+        gradients.append(optimiser.param_groups[0]["params"][0].grad.clone())
+        return steps(optimiser)
+
+    width = task.features.bins * task.features.channels
+    monkeypatch.setattr(
+        step_time, "build_network", lambda *_, classes, **__: Network(width, classes)
+    )
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+    step_seconds(with_(task, batch_size=6, micro_batch=4, precision="bf16"), seconds=0.1)
+
+    assert sizes == [4, 2] * (WARM_UPS + TIMED)
+    # one step for both
+    assert len(gradients) == WARM_UPS + TIMED
+
+
 @pytest.mark.parametrize(("crop", "heard"), [(None, 2.0), (0.5, 0.5), (9.0, 2.0)])
 def test_the_student_hears_a_batch_of_the_length_it_is_trained_on(
     task: FoldTask, monkeypatch: pytest.MonkeyPatch, crop: float | None, heard: float

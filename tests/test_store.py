@@ -12,15 +12,16 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
 
 from orchestrator import publication
 from orchestrator.errors import StoreError
-from orchestrator.store import STAGE_VERSIONS, Store, environment_inputs
+from orchestrator.store import STAGE_VERSIONS, Artifact, Store, environment_inputs
 
 INPUTS = {"seed": 3, "lr": 5e-4, "names": ("b", "a")}
 REPOSITORY = Path(__file__).parents[1]
@@ -34,6 +35,10 @@ def write(text: str) -> Callable[[Path], None]:
         (folder / "inner" / "out.txt").write_text(text)
 
     return build
+
+
+def found(store: Store, inputs: Mapping[str, Any]) -> Artifact | None:
+    return store.find("student", store.key("student", inputs))
 
 
 def never(folder: Path) -> None:
@@ -62,7 +67,7 @@ def files_under(root: Path) -> list[Path]:
 
 
 def test_an_artifact_is_built_once_and_then_reused(store: Store) -> None:
-    assert store.find("student", INPUTS) is None
+    assert found(store, INPUTS) is None
 
     first = store.obtain("student", INPUTS, write("hello"))
     again = store.obtain("student", INPUTS, never)
@@ -70,7 +75,7 @@ def test_an_artifact_is_built_once_and_then_reused(store: Store) -> None:
     assert (first.reused, again.reused) == (False, True)
     assert first.path == again.path
     assert (again.path / "inner" / "out.txt").read_text() == "hello"
-    assert store.find("student", INPUTS) == again
+    assert found(store, INPUTS) == again
     assert store.get("student", first.key) == again
 
 
@@ -136,7 +141,7 @@ def test_a_build_that_raises_leaves_nothing_and_can_be_repeated(
         store.obtain("student", INPUTS, fails)
 
     assert files_under(tmp_path) == []
-    assert store.find("student", INPUTS) is None
+    assert found(store, INPUTS) is None
     assert not store.obtain("student", INPUTS, write("hello")).reused
 
 
@@ -174,7 +179,7 @@ def test_a_killed_builder_leaves_no_artifact_and_no_lock(tmp_path: Path) -> None
     assert killed.wait(30) == -signal.SIGKILL
 
     store = Store(tmp_path / "store")
-    assert store.find("student", {"seed": 3}) is None
+    assert found(store, {"seed": 3}) is None
 
     artifact = store.obtain("student", {"seed": 3}, write("hello"))
 
@@ -226,14 +231,14 @@ def test_a_build_may_not_use_the_stores_own_names(store: Store, name: str) -> No
     with pytest.raises(ValueError, match=name):
         store.obtain("student", INPUTS, lambda folder: (folder / name).write_text("x") and None)
 
-    assert store.find("student", INPUTS) is None
+    assert found(store, INPUTS) is None
 
 
 def test_a_link_is_no_result(store: Store) -> None:
     with pytest.raises(ValueError, match="neither a file nor a folder"):
         store.obtain("student", INPUTS, lambda folder: (folder / "link").symlink_to("/etc"))
 
-    assert store.find("student", INPUTS) is None
+    assert found(store, INPUTS) is None
 
 
 # Damage
@@ -259,7 +264,7 @@ def test_a_damaged_artifact_is_set_aside_and_rebuilt(
     first = store.obtain("student", INPUTS, write("hello"))
     damage(first.path)
 
-    assert store.find("student", INPUTS) is None
+    assert found(store, INPUTS) is None
     with pytest.raises(StoreError, match="run the same command again"):
         store.get("student", first.key)
     with caplog.at_level(logging.WARNING):
@@ -402,7 +407,7 @@ def test_an_upload_that_stops_half_way_publishes_nothing(
             remote(tmp_path, cache="one").obtain("student", INPUTS, write("hello"))
 
     for cache in ("one", "other"):
-        assert remote(tmp_path, cache=cache).find("student", INPUTS) is None
+        assert found(remote(tmp_path, cache=cache), INPUTS) is None
     assert not remote(tmp_path, cache="one").obtain("student", INPUTS, write("hello")).reused
 
 
@@ -438,7 +443,7 @@ def test_a_remote_manifest_cannot_write_outside_the_cache(tmp_path: Path) -> Non
     content["files"]["../../../../evil"] = {"bytes": 0, "sha256": ""}
     manifest.write_text(json.dumps(content))
 
-    assert remote(tmp_path, cache="other").find("student", INPUTS) is None
+    assert found(remote(tmp_path, cache="other"), INPUTS) is None
     assert not list((tmp_path / "other").rglob("evil"))
 
 
@@ -476,6 +481,7 @@ def test_an_absent_result_file_is_a_store_error(store: Store) -> None:
         "artifacts/x",
         "locks/x",
         "checkpoints/x",
+        "references/x",
         "./x",
     ],
 )

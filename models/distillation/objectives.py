@@ -60,7 +60,7 @@ def cross_entropy(
     shares of votes is their mean over the classes.
 
     Args:
-        logits: (batch, classes).
+        logits: (batch, classes); halves are computed as float32.
         labels: (batch,) int64, or shares of votes (batch, classes) that sum to one.
         class_weights: (classes,); default all one.
         label_smoothing: share of the target spread over all classes; default 0.
@@ -68,9 +68,9 @@ def cross_entropy(
     Returns:
         (batch,) losses.
     """
-    losses = F.cross_entropy(
-        logits.float(), labels, reduction="none", label_smoothing=label_smoothing
-    )
+    full = _full(logits)
+    targets = labels if labels.ndim == 1 else labels.to(full.dtype)
+    losses = F.cross_entropy(full, targets, reduction="none", label_smoothing=label_smoothing)
     if class_weights is None:
         return losses
     of_labels = class_weights[labels] if labels.ndim == 1 else labels @ class_weights
@@ -115,8 +115,12 @@ def distillation(
 def _log_softmax(logits: Tensor, temperature: float | Tensor) -> Tensor:
     if isinstance(temperature, Tensor) and temperature.ndim == 1:
         temperature = temperature[:, None]
-    full = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.log_softmax(full / temperature, dim=-1)
+    return F.log_softmax(_full(logits) / temperature, dim=-1)
+
+
+def _full(values: Tensor) -> Tensor:
+    """At least float32."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def feature_map_l1(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -125,7 +129,7 @@ def feature_map_l1(student: Tensor, teacher: Tensor, *, mask: Tensor | None = No
     That the mean is taken over all features of the compared map is inferred.
 
     Args:
-        student: (batch, dim), or (batch, tokens, dim).
+        student: (batch, dim), or (batch, tokens, dim); halves are computed as float32.
         teacher: the same shape; no gradient flows into it.
         mask: (batch, tokens) bool, real tokens; needed for the three-dimensional form only, where
             each utterance averages over its own real tokens; default all are real.
@@ -133,7 +137,7 @@ def feature_map_l1(student: Tensor, teacher: Tensor, *, mask: Tensor | None = No
     Returns:
         (batch,) losses.
     """
-    difference = (student.float() - teacher.detach().float()).abs().mean(dim=-1)
+    difference = (_full(student) - _full(teacher.detach())).abs().mean(dim=-1)
     if difference.ndim == 1:
         return difference
     if mask is None:

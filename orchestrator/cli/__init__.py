@@ -25,6 +25,7 @@ from orchestrator.cli.shared import (
     print_json,
     said_again,
 )
+from orchestrator.cli.store import store_app
 from orchestrator.errors import InputError, UnderstudyError
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app = typer.Typer(
 experiments_app = typer.Typer(help="The experiment files it ships.", no_args_is_help=True)
 app.add_typer(corpora_app, name="corpora")
 app.add_typer(experiments_app, name="experiments")
+app.add_typer(store_app, name="store")
 
 BestOf = Annotated[
     str | None, typer.Option("--best-of", help="Take the recipe of this sweep's best trial.")

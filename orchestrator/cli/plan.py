@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 
+from orchestrator.fold_run_slots import CPUS, GPU_MEMORY, GPUS, MEMORY, gibibytes
 from orchestrator.plan import (
     CorpusPlan,
     EvaluationPlan,
@@ -38,6 +39,9 @@ def show_plan(console: Console, plan: Plan) -> None:
     _show_evaluation(console, plan.evaluation, resources)
     _title(console, "Resources")
     _say(console, _fold_run(resources))
+    _say(console, _memory(resources))
+    for line in resources.memory_told:
+        _say(console, line, style="red")
     if resources.unmeasured:
         _say(console, f"no times: {resources.unmeasured}")
     else:
@@ -218,7 +222,25 @@ def _fold_run(resources: ResourcesPlan) -> str:
         return f"{asks}; as many at once as the running cluster holds"
     if not resources.at_once:
         return f"{asks}, which this machine does not have; a cluster is needed"
-    return f"{asks}; {resources.at_once} at once on this machine"
+    verb = "decide" if resources.decides in (CPUS, GPUS) else "decides"
+    return f"{asks}; {resources.at_once} at once on this machine ({resources.decides} {verb})"
+
+
+def _memory(resources: ResourcesPlan) -> str:
+    need = resources.need
+    if need is None:
+        return f"memory of a fold run: not measured; {resources.need_unmeasured}"
+    whose = "a fold run" if resources.workers == 1 else "each worker of a fold run"
+    text = f"{whose} needs about {gibibytes(need.host)} of memory (measured)"
+    if MEMORY in resources.fit:
+        machine = gibibytes(resources.machine_bytes)
+        text += f"; {resources.fit[MEMORY]} fit into this machine's {machine}"
+        text += ", of which a tenth is left to the system"
+    if need.gpu:
+        text += f"; and about {gibibytes(need.gpu)} of a GPU's {gibibytes(need.gpu_total)}"
+        if GPU_MEMORY in resources.fit:
+            text += f": {resources.fit[GPU_MEMORY]} fit into this machine's"
+    return text
 
 
 def _time(seconds: float, resources: ResourcesPlan, *, most: int) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 
 import orchestrator
 from orchestrator.canonical import digest
-from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
+from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
 from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.evaluation.metrics import METRICS, scores
 from orchestrator.evaluation.provenance import sources_digest
@@ -26,6 +27,7 @@ from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_job
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
+from orchestrator.memory_probe import MemoryProbe
 from orchestrator.preparation import (
     PlannedFold,
     Prepared,
@@ -38,6 +40,7 @@ from orchestrator.preparation import (
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
+from orchestrator.store_use import using
 from orchestrator.sweep.study import recipe_and_features
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
@@ -80,9 +83,13 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         EvaluationError: a fold run failed; names each and why. The others are kept in the store.
         CorpusError, ProtocolError, PretrainedError: the input cannot be used.
     """
-    store = Store(experiment.store)
+    folder = result_folder(experiment)
+    store = Store(experiment.store, used_by=folder.removeprefix("results/"))
     settings = experiment.evaluate
-    with Progress(f"evaluation {experiment.name}", console) as progress:
+    with (
+        Progress(f"evaluation {experiment.name}", console) as progress,
+        contextlib.ExitStack() as stack,
+    ):
         prepared = read_corpora(experiment, store, progress=progress.hearing)
         planned = plan_folds(
             experiment,
@@ -105,10 +112,13 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             if any(fold.prepared is entry for fold in planned)
         }
         fingerprints = fingerprints_of(prepared)
+        stack.enter_context(using(store, command=f"the evaluation {experiment.name!r}"))
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
+        probe = MemoryProbe.of(experiment, prepared, memory=store.folder)
+        stack.enter_context(probe)
         progress.enter("starting Ray")
         connect(experiment.resources)
-        at_once = fold_runs_at_once(experiment.resources)
+        fold_runs_at_once(experiment.resources)  # raises where not one fits
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
@@ -127,9 +137,11 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             # are not sure to be there when the last worker has gone
             code = {"version": orchestrator.__version__, "sources": sources_digest()}
             macs = multiply_accumulates_of(experiment, planned, store)
+            slots = packed(experiment.resources, probe, progress)
+            jobs = [replace(job, task=replace(job.task, memory=slots.memory)) for job in jobs]
             progress.enter("fold runs", fold_runs=len(jobs))
             ended = run_jobs(
-                jobs, store=store, tree=tree, resources=experiment.resources, at_once=at_once
+                jobs, store=store, tree=tree, resources=experiment.resources, slots=slots
             )
             done = _unsealed(ended, jobs, planned, tree=tree, progress=progress)
             result = result_of(
@@ -144,7 +156,6 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             sources = next((entry.sources for entry in prepared if entry.sources), None)
             if sources is not None:
                 result["recognisers"] = sources.quality(store)
-            folder = result_folder(experiment)
             _write(store, folder, result)
             pictures = {
                 f"{scored.job.task.corpus}-attention-{scored.job.system}.png": scored.picture
@@ -153,6 +164,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             }
             for name, picture in sorted(pictures.items()):
                 store.write_bytes(f"{folder}/{name}", picture)
+            store.noted_all()
         _end_runs(tree, top, result)
         pending = tracking.close(timeout=60.0)
     return EvaluationOutcome(

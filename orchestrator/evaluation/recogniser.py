@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -36,6 +37,7 @@ from orchestrator.speech_sources import (
     split_speakers,
 )
 from orchestrator.store import Store
+from orchestrator.store_use import using
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.files import FACTS, read_json
@@ -132,8 +134,12 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
         CorpusError, ProtocolError, ExperimentError: the input cannot be used.
         TrainingError: a fit failed; those that had ended are kept in the store.
     """
-    store = Store(experiment.store)
-    with Progress(f"recogniser {experiment.name}", console) as progress:
+    folder = recogniser_folder(experiment)
+    store = Store(experiment.store, used_by=folder.removeprefix("results/"))
+    with (
+        Progress(f"recogniser {experiment.name}", console) as progress,
+        contextlib.ExitStack() as stack,
+    ):
         corpus = load_transcribed(
             experiment.corpora[0], memory=store.folder, progress=progress.hearing, labelled=()
         )
@@ -142,6 +148,7 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
         tree = RunTree(store, experiment.name, _root(experiment, corpus))
         jobs = _jobs(experiment, corpus, heard, store=store, tree=tree)
         protocol = describe(experiment, corpus, heard)
+        stack.enter_context(using(store, command=f"the recogniser {experiment.name!r}"))
         progress.enter("starting Ray")
         connect(experiment.resources)
         fold_runs_at_once(experiment.resources)  # raises where not one fits
@@ -171,8 +178,8 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
             )
             run("recognisers", jobs)
             result = _result(experiment, corpus, [job.row() for job in jobs], protocol=protocol)
-            folder = recogniser_folder(experiment)
             _write(store, folder, result)
+            store.noted_all()
         summary = result["summary"]
         top.metrics(
             {

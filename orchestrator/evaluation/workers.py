@@ -14,6 +14,7 @@ from orchestrator.errors import UnderstudyError
 from orchestrator.evaluation.attention_pictures import attention_picture
 from orchestrator.evaluation.sealed import Job, Scored
 from orchestrator.experiment.experiment import Resources
+from orchestrator.fold_run_slots import Slots
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Artifact, Store
 from orchestrator.tracking.tree import RunTree
@@ -81,9 +82,9 @@ class FoldWorker:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, store: Store, tree: RunTree, resources: Resources, at_once: int
+    jobs: Sequence[Job], *, store: Store, tree: RunTree, resources: Resources, slots: Slots
 ) -> Iterator[Scored | Failed]:
-    """Run ``jobs``, at most ``at_once`` together, and yield each as it ends, in no fixed order.
+    """Run ``jobs``, ``slots.at_once`` together, and yield each as it ends, in no fixed order.
 
     An actor that is lost, or whose job failed, is replaced: an out-of-memory or CUDA error may have
     left it unfit. One that has nothing left to do goes at once, so that another, still waiting for
@@ -94,10 +95,11 @@ def run_jobs(
         # with several Ray Train workers the actor only waits for them
         num_cpus=0 if several else resources.trial.cpus,
         num_gpus=0 if several else resources.trial.gpus,
+        memory=0 if several else slots.memory,
     )(FoldWorker)
     queue = list(reversed(jobs))
     lost: dict[tuple[str | int, ...], int] = {}
-    idle = [actor_class.remote(store, tree) for _ in range(min(at_once, len(jobs)))]
+    idle = [actor_class.remote(store, tree) for _ in range(min(slots.at_once, len(jobs)))]
     running: dict[Any, tuple[Job, Any]] = {}
     try:
         while queue or running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
@@ -89,6 +90,17 @@ class TrialResources(Section):
     cpus: Annotated[int, Field(ge=1)] = 1
     """Threads of a fold run; one of its inputs, since sums depend on it."""
     gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    """Of each worker: a part of one, or some whole ones."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1.0 and not gpus.is_integer():
+            raise ValueError(
+                f"{gpus:g} is neither a part of one GPU nor a number of whole ones, and Ray gives "
+                f"nothing else; say {math.floor(gpus)} or {math.ceil(gpus)}"
+            )
+        return gpus
 
 
 class Resources(Section):

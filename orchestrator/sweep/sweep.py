@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -15,15 +15,18 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 
-from orchestrator.cluster_session import connect, fold_runs_at_once, shards_on_ray
+from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
+from orchestrator.fold_run_slots import Slots
+from orchestrator.memory_probe import MemoryProbe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
+from orchestrator.store_use import using
 from orchestrator.sweep.searcher import StudySearcher
 from orchestrator.sweep.study import (
     BELONGS_TO,
@@ -38,6 +41,7 @@ from orchestrator.sweep.study import (
 from orchestrator.sweep.trial import TrialActor, TrialContext, trial_recipe
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
+from orchestrator.training.task import FoldTask
 from search_spaces import SpaceError, get_space
 
 _DRAWS = 64
@@ -152,7 +156,7 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
         )
     space = _checked_space(experiment)
     protocol = search.protocol or experiment.protocol
-    store = Store(experiment.store)
+    store = Store(experiment.store, used_by=experiment.name)
     with (
         Progress(f"sweep {experiment.name}", console) as progress,
         contextlib.ExitStack() as stack,
@@ -160,15 +164,18 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
         prepared = read_corpora(experiment, store, progress=progress.hearing)
         planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
         command = f"the sweep {experiment.name!r}"
-        stack.enter_context(store.alone(f"sweep-{experiment.name}", command=command))
+        stack.enter_context(using(store, command=command, alone_as=f"sweep-{experiment.name}"))
         study = open_study(experiment, store, prepared)
         searcher = StudySearcher(study, space, sampler=search.sampler, seed=search.seed)
         before = summarise(study, metric=search.metric, planned=search.trials)
         remaining = max(0, search.trials - before.complete - before.failed)
         tree = RunTree(store, experiment.name, "sweep")
+        if remaining:
+            probe = MemoryProbe.of(experiment, prepared, memory=store.folder)
+            stack.enter_context(probe)
         progress.enter("starting Ray")
         connect(experiment.resources)
-        at_once = fold_runs_at_once(experiment.resources)
+        fold_runs_at_once(experiment.resources)  # raises where not one fits
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
@@ -195,6 +202,7 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
                     run_shards=shards_on_ray(experiment.resources, progress),
                     tree=tree,
                 )
+                slots = packed(experiment.resources, probe, progress)
                 progress.enter(
                     "trials",
                     fold_runs=earlier + remaining * len(planned),
@@ -203,11 +211,16 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
                     trials_earlier=search.trials - remaining,
                 )
                 _run_trials(
-                    TrialContext(experiment=experiment, tasks=tasks, store=store, tree=tree),
+                    TrialContext(
+                        experiment=experiment,
+                        tasks={name: _asking(own, slots) for name, own in tasks.items()},
+                        store=store,
+                        tree=tree,
+                    ),
                     searcher,
                     watch,
                     remaining=remaining,
-                    at_once=at_once,
+                    slots=slots,
                     experiment=experiment,
                 )
         summary = summarise(study, metric=search.metric, planned=search.trials)
@@ -242,16 +255,21 @@ def _run_trials(
     watch: _Watch,
     *,
     remaining: int,
-    at_once: int,
+    slots: Slots,
     experiment: Experiment,
 ) -> None:
     resources = experiment.resources
     several = resources.student_workers > 1 or resources.teacher_workers > 1
-    bundle = {
-        # with several workers the actor only waits for them
-        "CPU": 0.0 if several else float(resources.trial.cpus),
-        "GPU": 0.0 if several else resources.trial.gpus,
-    }
+    # with several workers the actor only waits for them
+    bundle = (
+        {"CPU": 0.0, "GPU": 0.0}
+        if several
+        else {
+            "CPU": float(resources.trial.cpus),
+            "GPU": resources.trial.gpus,
+            "memory": float(slots.memory),
+        }
+    )
     # its warnings advise Tuner.restore; ours is to run the same command again
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)
@@ -262,7 +280,7 @@ def _run_trials(
                 search_alg=searcher,
                 num_samples=remaining,
                 # a custom searcher otherwise gets one pending trial at a time
-                max_concurrent_trials=min(at_once, remaining),
+                max_concurrent_trials=min(slots.at_once, remaining),
                 reuse_actors=True,
             ),
             # the study and the store are the state; what Tune writes beside them is not kept
@@ -285,6 +303,10 @@ def _tasks(planned: list[PlannedFold]) -> dict[str, tuple[Any, ...]]:
     for entry in planned:
         tasks[f"{entry.task.corpus}/{entry.task.fold}"].append(entry.task)
     return {name: tuple(seeds) for name, seeds in tasks.items()}
+
+
+def _asking(tasks: tuple[FoldTask, ...], slots: Slots) -> tuple[FoldTask, ...]:
+    return tuple(replace(task, memory=slots.memory) for task in tasks)
 
 
 def _checked_space(experiment: Experiment) -> Any:

@@ -1,4 +1,7 @@
-"""Augmentation of a batch of log-Mel frames, every draw from a seed of its own example."""
+"""Augmentation of a batch of log-Mel frames, every draw from a seed of its own example.
+
+Numbers are drawn on the CPU, wherever the frames are; what changes frames does so in place.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.experiment.recipe import Augment
+from orchestrator.training.arrays import Steps
+from orchestrator.training.residency import moved
 from orchestrator.training.state import derived_seed
 
 FIXED_DRAWS = 5  # stretch, warp, crop, gain, tilt; then two for each mask
@@ -22,6 +29,29 @@ class Window:
 
     start: Tensor
     span: Tensor
+
+
+def whole_window(rows: Tensor) -> Window:
+    """All of each of ``rows``."""
+    return Window(start=torch.zeros(len(rows)), span=torch.ones(len(rows)))
+
+
+def changes(augment: Augment) -> bool:
+    """Whether anything at all is done to an example."""
+    return bool(
+        changes_time(augment)
+        or augment.frequency_masks
+        or augment.time_masks
+        or augment.frequency_warp
+        or augment.gain_db
+        or augment.tilt_db
+        or augment.noise
+    )
+
+
+def changes_time(augment: Augment) -> bool:
+    """Whether an example may be heard at another tempo, or not all of it."""
+    return bool(augment.time_stretch or augment.crop_seconds is not None)
 
 
 def uniform_draws(augment: Augment, contents: Sequence[str], *, seed: int, epoch: int) -> Tensor:
@@ -55,6 +85,18 @@ def stretched_lengths(augment: Augment, draws: Tensor, lengths: Tensor, window: 
     return spoken.round().long().clamp(min=1)
 
 
+def time_steps(lengths: Tensor, spoken: Tensor, window: Window) -> Steps:
+    """Where each window is heard, at ``spoken`` evenly spaced places, and beyond at its end."""
+    first = window.start * lengths
+    last = first + window.span * lengths - 1.0
+    axis = torch.arange(int(spoken.max()))
+    step = (last - first) / (spoken - 1).clamp(min=1)
+    end = lengths[:, None] - 1
+    position = (first[:, None] + axis * step[:, None]).clamp(min=0.0).minimum(end.float())
+    low = position.floor().long()
+    return Steps(low, torch.minimum(low + 1, end), position - low)
+
+
 def _tempo(augment: Augment, draws: Tensor) -> Tensor:
     return 1.0 + augment.time_stretch * (2.0 * draws[:, 0] - 1.0)
 
@@ -75,27 +117,27 @@ def warp_frequency(frames: Tensor, *, warp: Tensor, channels: int) -> Tensor:
     matrix = torch.zeros(batch, bins, bins)
     matrix.scatter_(1, low[:, None, :], (1.0 - share)[:, None, :])
     matrix.scatter_add_(1, high[:, None, :], share[:, None, :])
-    planes = frames.reshape(batch, time, channels, bins)
-    warped = torch.einsum("btcf,bfg->btcg", planes, matrix.to(frames))
-    return warped.reshape(batch, time, width)
+    planes = frames.reshape(batch, time * channels, bins)
+    return torch.bmm(planes, moved(matrix, str(frames.device))).view(batch, time, width)
 
 
 def change_level(
     augment: Augment, frames: Tensor, draws: Tensor, *, scale: Tensor, channels: int
 ) -> Tensor:
-    """Add a random gain and spectral tilt, as another distance or microphone would.
+    """Add a random gain and spectral tilt, as another distance or microphone would, in place.
 
     Args:
         frames: normalised, ``(batch, frames, bins * channels)``; deltas do not change.
-        scale: what one unit of natural log power is after normalisation, ``(bins * channels,)``.
+        scale: what one unit of natural log power is after normalisation, ``(bins * channels,)``,
+            on the CPU.
     """
     bins = frames.shape[2] // channels
     gain = augment.gain_db * (2.0 * draws[:, 3] - 1.0)
     tilt = augment.tilt_db * (2.0 * draws[:, 4] - 1.0)
     decibels = gain[:, None] + tilt[:, None] * torch.linspace(-0.5, 0.5, bins)
-    offset = torch.zeros(len(draws), frames.shape[2])
-    offset[:, :bins] = decibels * LOG_POWER_PER_DB
-    return frames + (offset.to(frames) * scale)[:, None, :]
+    offset = decibels * LOG_POWER_PER_DB * scale[:bins]
+    frames[:, :, :bins].add_(moved(offset, str(frames.device))[:, None, :])
+    return frames
 
 
 def mask_features(
@@ -107,28 +149,49 @@ def mask_features(
     channels: int,
     hop_seconds: float,
 ) -> Tensor:
-    """SpecAugment (Park et al. 2019): masked stretches become 0, the training mean."""
+    """SpecAugment (Park et al. 2019): masked stretches become 0, the training mean, in place.
+
+    So does what lies beyond the end of an example.
+
+    Args:
+        frames: ``(batch, frames, bins * channels)``; all planes are masked alike.
+        lengths: of the examples, ``(batch,)``.
+        draws: as :func:`uniform_draws` gives them.
+        channels: planes of Mel bins.
+        hop_seconds: from one frame to the next.
+    """
     batch, time, width = frames.shape
     bins = width // channels
-    keep = torch.ones(batch, time, bins, dtype=torch.bool)
-    column = FIXED_DRAWS
-    for _ in range(augment.frequency_masks):
-        size = draws[:, column] * min(augment.frequency_width, bins)
-        start = draws[:, column + 1] * (bins - size)
-        axis = torch.arange(bins)
-        hit = (axis >= start[:, None].round()) & (axis < (start + size)[:, None].round())
-        keep &= ~hit[:, None, :]
-        column += 2
-    for _ in range(augment.time_masks):
+    device = str(frames.device)
+    # numpy's small steps take a third of the time of torch's
+    pairs, spoken = draws[:, FIXED_DRAWS:].numpy(), lengths.float().numpy()[:, None]
+    sizes, places = pairs[:, 0::2], pairs[:, 1::2]
+    if augment.frequency_masks:
+        some = slice(augment.frequency_masks)
+        wide = sizes[:, some] * np.float32(min(augment.frequency_width, bins))
+        hit = _stretches(wide, places[:, some] * (bins - wide), axis=bins)
+        keep = torch.from_numpy(np.tile(~hit, channels)).float()
+        frames.mul_(moved(keep, device)[:, None, :])
+    gone = np.arange(time) >= spoken
+    if augment.time_masks:
+        some = slice(augment.frequency_masks, None)
         # no more than a fifth of the utterance, so that short ones stay audible
-        widest = torch.full((batch,), augment.time_width_seconds / hop_seconds)
-        size = draws[:, column] * torch.minimum(widest, lengths / 5)
-        start = draws[:, column + 1] * (lengths - size)
-        axis = torch.arange(time)
-        hit = (axis >= start[:, None].round()) & (axis < (start + size)[:, None].round())
-        keep &= ~hit[:, :, None]
-        column += 2
-    return frames * keep.repeat(1, 1, channels).to(frames)
+        widest = np.minimum(np.float32(augment.time_width_seconds / hop_seconds), spoken / 5)
+        wide = sizes[:, some] * widest
+        gone |= _stretches(wide, places[:, some] * (spoken - wide), axis=time)
+    silent = torch.from_numpy(np.flatnonzero(gone))
+    frames.view(batch * time, width).index_fill_(0, moved(silent, device), 0.0)
+    return frames
+
+
+def _stretches(
+    sizes: NDArray[np.float32], starts: NDArray[np.float32], *, axis: int
+) -> NDArray[np.bool_]:
+    """What of an axis lies in any of the stretches ``(batch, masks)``: ``(batch, axis)``."""
+    places = np.arange(axis, dtype=np.float32)
+    begin, end = np.round(starts)[:, :, None], np.round(starts + sizes)[:, :, None]
+    hit: NDArray[np.bool_] = ((places >= begin) & (places < end)).any(axis=1)
+    return hit
 
 
 def add_noise(
@@ -140,7 +203,7 @@ def add_noise(
     seed: int,
     epoch: int,
 ) -> Tensor:
-    """White noise on the normalised features, each example's drawn for its own length.
+    """White noise on the normalised features, in place, each example's drawn for its own length.
 
     What an example gets may not depend on how far its batch is padded.
     """
@@ -148,5 +211,5 @@ def add_noise(
     generator = torch.Generator()
     for row, (content, length) in enumerate(zip(contents, lengths.tolist(), strict=True)):
         generator.manual_seed(derived_seed("noise", seed, epoch, content))
-        noise[row, :length] = torch.randn(length, frames.shape[2], generator=generator)
-    return frames + augment.noise * noise.to(frames)
+        noise[row, :length].normal_(generator=generator)
+    return frames.add_(moved(noise.mul_(augment.noise), str(frames.device)))

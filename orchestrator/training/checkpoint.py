@@ -21,7 +21,7 @@ from torch import Tensor
 from orchestrator.canonical import JSON
 from orchestrator.errors import StoreError
 from orchestrator.store import CHECKPOINTS, Store
-from orchestrator.training.ranks import Ranks
+from orchestrator.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Checkpoint:
             self._thin(name)
         return True
 
-    def read(self, ranks: Ranks | None = None) -> Saved | None:
+    def read(self, ranks: Ranks = ALONE) -> Saved | None:
         """The newest state that is whole, or None where there is none; minutes count from now.
 
         Of several workers the first one reads and tells the others, who need not see the store.
@@ -165,7 +165,6 @@ class Checkpoint:
         Raises:
             StoreError: the store cannot be read.
         """
-        ranks = ranks or Ranks()
         data = _from_first(ranks, self._newest() if ranks.rank == 0 else b"")
         self._last = self.clock()
         if not data:

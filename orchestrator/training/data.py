@@ -1,4 +1,4 @@
-"""Batches gathered by index from data already in memory: no files and no loader in the loop."""
+"""Batches gathered by index from mapped or resident data: no files and no loader in the loop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from torch import Tensor
 
 from orchestrator.experiment.recipe import Augment
 from orchestrator.features import PackedFrames
+from orchestrator.training.arrays import MappedArrays, arrays_on
 from orchestrator.training.augment import (
     Window,
     add_noise,
     change_level,
+    changes,
+    changes_time,
     heard,
     mask_features,
     stretched_lengths,
+    time_steps,
     uniform_draws,
     warp_frequency,
+    whole_window,
 )
+from orchestrator.training.residency import SHARE, moved
 from orchestrator.training.task import Unlabelled
+from orchestrator.training.vectors import Vectors
 from orchestrator.training.whole_batch import Whole
 
 
@@ -44,7 +51,20 @@ class Batch:
 
 
 class FrameData:
-    """Normalised log-Mel frames of some utterances, flat in memory."""
+    """Normalised log-Mel frames of some utterances.
+
+    Args:
+        pack: has the utterances.
+        utterances: what is read, in their order.
+        mean: that frames are normalised by, ``(width,)``.
+        std: the same.
+        channels: planes of Mel bins in a frame.
+        hop_seconds: from one frame to the next.
+        augment: what is done to frames that are trained on; default: nothing.
+        seed: of the augmentation.
+        device: where batches go.
+        share: of the device's memory, what data may fill.
+    """
 
     def __init__(
         self,
@@ -58,17 +78,17 @@ class FrameData:
         augment: Augment | None = None,
         seed: int = 0,
         device: str = "cpu",
+        share: float = SHARE,
     ) -> None:
         views = pack.gather(utterances.ids)
-        flat = np.concatenate(views) if views else np.zeros((0, pack.width), dtype=np.float32)
+        mapped = MappedArrays(views, shape=(pack.width,), mean=mean, std=std)
+        self.arrays = arrays_on(mapped, device=device, share=share)
         self.contents = utterances.contents
-        self.lengths = torch.tensor([len(view) for view in views])
-        self.starts = torch.cumsum(self.lengths, 0) - self.lengths
-        self.flat = torch.from_numpy((flat - mean) / std).to(device)
-        self.scale = torch.from_numpy(1.0 / std).to(self.flat)
+        self.lengths = mapped.lengths
+        self.scale = torch.from_numpy(1.0 / std)
         self.channels = channels
         self.hop_seconds = hop_seconds
-        self.augment = augment
+        self.augment = augment if augment is not None and changes(augment) else None
         self.seed = seed
         self.device = device
 
@@ -78,73 +98,61 @@ class FrameData:
 
     def batch(self, rows: Tensor, *, epoch: int | None = None) -> Batch:
         """Frames ``(batch, frames, width)`` and lengths; augmented if ``epoch`` is given."""
-        lengths = self.lengths[rows]
-        if epoch is None or self.augment is None:
-            whole = Window(start=torch.zeros(len(rows)), span=torch.ones(len(rows)))
-            return Batch(rows, (self._gather(rows, lengths), lengths.to(self.device)), whole)
+        if epoch is not None and self.augment is not None:
+            return self._augmented(rows, self.augment, epoch)
+        lengths = moved(self.lengths[rows], self.device)
+        return Batch(rows, (self.arrays.padded(rows), lengths), whole_window(rows))
+
+    def _augmented(self, rows: Tensor, augment: Augment, epoch: int) -> Batch:
+        spoken, window = self.lengths[rows], whole_window(rows)
         contents = [self.contents[row] for row in rows.tolist()]
-        draws = uniform_draws(self.augment, contents, seed=self.seed, epoch=epoch)
-        window = heard(self.augment, draws, lengths, hop_seconds=self.hop_seconds)
-        spoken = stretched_lengths(self.augment, draws, lengths, window)
-        frames = self._interpolate(rows, lengths, spoken, window)
-        if self.augment.frequency_warp:
-            warp = 1.0 + self.augment.frequency_warp * (2.0 * draws[:, 1] - 1.0)
+        draws = uniform_draws(augment, contents, seed=self.seed, epoch=epoch)
+        if changes_time(augment):
+            lengths = spoken
+            window = heard(augment, draws, lengths, hop_seconds=self.hop_seconds)
+            spoken = stretched_lengths(augment, draws, lengths, window)
+            frames = self.arrays.between(rows, time_steps(lengths, spoken, window))
+        else:
+            frames = self.arrays.padded(rows)
+        if augment.frequency_warp:
+            warp = 1.0 + augment.frequency_warp * (2.0 * draws[:, 1] - 1.0)
             frames = warp_frequency(frames, warp=warp, channels=self.channels)
-        if self.augment.gain_db or self.augment.tilt_db:
-            frames = change_level(
-                self.augment, frames, draws, scale=self.scale, channels=self.channels
-            )
-        if self.augment.noise:
-            frames = add_noise(self.augment, frames, spoken, contents, seed=self.seed, epoch=epoch)
-        if self.augment.frequency_masks or self.augment.time_masks:
-            frames = mask_features(
-                self.augment,
-                frames,
-                spoken,
-                draws,
-                channels=self.channels,
-                hop_seconds=self.hop_seconds,
-            )
-        inside = torch.arange(frames.shape[1]) < spoken[:, None]
-        frames = frames * inside[:, :, None].to(frames)
-        return Batch(rows, (frames, spoken.to(self.device)), window)
-
-    def _gather(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        axis = torch.arange(int(lengths.max()))
-        inside = axis < lengths[:, None]
-        places = self.starts[rows][:, None] + torch.minimum(axis, lengths[:, None] - 1)
-        return self.flat[places] * inside[:, :, None].to(self.flat)
-
-    def _interpolate(self, rows: Tensor, lengths: Tensor, spoken: Tensor, window: Window) -> Tensor:
-        """Linear interpolation in time of each window at ``spoken`` evenly spaced frames."""
-        first = window.start * lengths
-        last = first + window.span * lengths - 1.0
-        axis = torch.arange(int(spoken.max()))
-        step = (last - first) / (spoken - 1).clamp(min=1)
-        top = (lengths - 1).float()[:, None]
-        position = (first[:, None] + axis * step[:, None]).clamp(min=0.0).minimum(top)
-        low = position.floor().long()
-        share = (position - low).to(self.flat)[:, :, None]
-        high = torch.minimum(low + 1, lengths[:, None] - 1)
-        start = self.starts[rows][:, None]
-        return torch.lerp(self.flat[start + low], self.flat[start + high], share)
+        if augment.gain_db or augment.tilt_db:
+            frames = change_level(augment, frames, draws, scale=self.scale, channels=self.channels)
+        if augment.noise:
+            frames = add_noise(augment, frames, spoken, contents, seed=self.seed, epoch=epoch)
+        frames = mask_features(
+            augment, frames, spoken, draws, channels=self.channels, hop_seconds=self.hop_seconds
+        )
+        return Batch(rows, (frames, moved(spoken, self.device)), window)
 
 
 class PooledData:
-    """One vector a layer and utterance: what a frozen encoder's head is fitted to."""
+    """One vector a layer and utterance: what a frozen encoder's head is fitted to.
 
-    def __init__(self, pooled: np.ndarray, *, device: str = "cpu") -> None:
-        self.pooled = torch.from_numpy(np.ascontiguousarray(pooled)).float().to(device)
+    Args:
+        pooled: of each utterance, ``(layers, width)``.
+        device: where batches go.
+        share: of the device's memory, what data may fill.
+    """
+
+    def __init__(
+        self,
+        pooled: Sequence[np.ndarray] | np.ndarray,
+        *,
+        device: str = "cpu",
+        share: float = SHARE,
+    ) -> None:
+        self.pooled = Vectors(pooled, device=device, share=share)
         self.lengths = torch.ones(len(pooled), dtype=torch.long)
 
     def __len__(self) -> int:
         """Number of utterances."""
-        return len(self.pooled)
+        return len(self.lengths)
 
     def batch(self, rows: Tensor, *, epoch: int | None = None) -> Batch:
         """Pooled vectors ``(batch, layers, width)``; never augmented."""
-        whole = Window(start=torch.zeros(len(rows)), span=torch.ones(len(rows)))
-        return Batch(rows, (self.pooled[rows],), whole)
+        return Batch(rows, (self.pooled[rows],), whole_window(rows))
 
 
 class Data(Protocol):
@@ -162,5 +170,8 @@ class Data(Protocol):
 
 
 def scoring_batches(lengths: Tensor, *, size: int = 64) -> Sequence[Tensor]:
-    """Batches for scoring, by length."""
-    return torch.split(torch.argsort(lengths, stable=True), size)
+    """Batches for scoring, by length.
+
+    The longest come first: what follows fits into the memory they leave, and is not put beside it.
+    """
+    return torch.split(torch.argsort(lengths, stable=True), size)[::-1]

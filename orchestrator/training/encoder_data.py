@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from orchestrator.encoder_outputs import HalfFrames
 from orchestrator.errors import PretrainedError, TrainingError
-from orchestrator.training.augment import Window
+from orchestrator.training.arrays import MappedArrays, arrays_on
+from orchestrator.training.augment import whole_window
 from orchestrator.training.data import Batch
+from orchestrator.training.residency import SHARE, moved
 from orchestrator.waveforms import PackedWaveforms
 
 if TYPE_CHECKING:
@@ -20,27 +21,30 @@ if TYPE_CHECKING:
 
 
 class EncoderFrames:
-    """Stored frames of an encoder's layers, padded when drawn; they stay in the memory map.
+    """Stored frames of an encoder's layers, padded when drawn.
 
     Args:
         frames: of each utterance, half precision ``(frames, layers, width)``.
         device: where batches go.
+        share: of the device's memory, what data may fill.
     """
 
-    def __init__(self, frames: Sequence[HalfFrames], *, device: str = "cpu") -> None:
-        self.frames = frames
+    def __init__(
+        self, frames: Sequence[HalfFrames], *, device: str = "cpu", share: float = SHARE
+    ) -> None:
+        mapped = MappedArrays(frames, shape=frames[0].shape[1:] if frames else ())
+        self.arrays = arrays_on(mapped, device=device, share=share)
+        self.lengths = mapped.lengths
         self.device = device
-        self.lengths = torch.tensor([len(one) for one in frames])
 
     def __len__(self) -> int:
         """Number of utterances."""
-        return len(self.frames)
+        return len(self.lengths)
 
     def batch(self, rows: Tensor, *, epoch: int | None = None) -> Batch:
         """Frames ``(batch, frames, layers, width)`` float32 and lengths; never augmented."""
-        drawn = [torch.from_numpy(self.frames[row].astype(np.float32)) for row in rows.tolist()]
-        padded = nn.utils.rnn.pad_sequence(drawn, batch_first=True)
-        return _whole(rows, padded.to(self.device), self.lengths[rows].to(self.device))
+        frames = self.arrays.padded(rows).float()
+        return Batch(rows, (frames, moved(self.lengths[rows], self.device)), whole_window(rows))
 
 
 class WaveformData:
@@ -83,9 +87,5 @@ class WaveformData:
 
     def batch(self, rows: Tensor, *, epoch: int | None = None) -> Batch:
         """What ``SpeechEncoder.batch`` gives; never augmented."""
-        return _whole(rows, *self.encoder.batch([self.waveforms[row] for row in rows.tolist()]))
-
-
-def _whole(rows: Tensor, *inputs: Tensor) -> Batch:
-    whole = Window(start=torch.zeros(len(rows)), span=torch.ones(len(rows)))
-    return Batch(rows, inputs, whole)
+        heard = self.encoder.batch([self.waveforms[row] for row in rows.tolist()])
+        return Batch(rows, heard, whole_window(rows))

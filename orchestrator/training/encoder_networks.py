@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from models.layer_mix import FrameMixHead, LayerMixHead
+from models.layer_mix import FrameMixHead, LayerMixHead, mean_and_deviation
 from orchestrator.encoder_outputs import EncoderOutputs
 from orchestrator.errors import PretrainedError, TrainingError
 from orchestrator.experiment.teachers import Frozen, FullModel, Lora, PretrainedTeacher, TopLayers
@@ -15,7 +16,10 @@ from orchestrator.store import Store
 from orchestrator.teacher_encoder import load_teachers_encoder, mixed_layers
 from orchestrator.training.data import Data, PooledData, scoring_batches
 from orchestrator.training.encoder_data import EncoderFrames, WaveformData
+from orchestrator.training.residency import PIECE_BYTES, data_share
+from orchestrator.training.scratch import Scratch
 from orchestrator.training.task import FoldTask, Unlabelled
+from orchestrator.training.vectors import Vectors
 from orchestrator.waveforms import PackedWaveforms
 
 if TYPE_CHECKING:
@@ -63,8 +67,10 @@ class EncoderSource:
             return WaveformData(self.waveforms, utterances.ids, encoder=self.encoder)
         assert self.outputs is not None
         if isinstance(self.section.mode, Frozen) and self.section.pooling != "attentive":
-            return PooledData(self.outputs.pooled(utterances.ids), device=self.task.device)
-        return EncoderFrames(self.outputs.frames(utterances.ids), device=self.task.device)
+            pooled = self.outputs.pooled(utterances.ids)
+            return PooledData(pooled, device=self.task.device, share=data_share(self.task))
+        frames = self.outputs.frames(utterances.ids)
+        return EncoderFrames(frames, device=self.task.device, share=data_share(self.task))
 
     def network(self) -> nn.Module:
         """A new ``LayerMixHead``, ``FrameMixHead`` or ``FineTuned``, its encoder as it was
@@ -137,16 +143,32 @@ def fit_statistics(network: nn.Module, data: Data) -> None:
     """
     if isinstance(data, PooledData):
         assert isinstance(network, LayerMixHead)
-        network.fit_statistics(data.pooled.cpu())
+        _fit_by_columns(network, data.pooled)
         return
     network.eval()
-    found: dict[int, Tensor] = {}
+    scratch = Scratch()
     for rows in scoring_batches(data.lengths):
-        vectors = network.vectors(*data.batch(rows).inputs).cpu()  # type: ignore[operator]
-        found |= dict(zip(rows.tolist(), vectors, strict=True))
+        vectors = network.vectors(*data.batch(rows).inputs)  # type: ignore[operator]
+        for row, vector in zip(rows.tolist(), vectors, strict=True):
+            scratch.put(row, vector[None])
     head = network if isinstance(network, FrameMixHead) else network.head
     assert isinstance(head, FrameMixHead)
-    head.fit_statistics(torch.stack([found[row] for row in range(len(data))]))
+    _fit_by_columns(head, Vectors(scratch.in_order()[0]))
+
+
+def _fit_by_columns(head: LayerMixHead, vectors: Vectors) -> None:
+    """Fit a head's statistics to ``(utterances, layers, width)``, some columns at a time.
+
+    Sums are in double precision, which all columns at once would take twice the memory of the
+    vectors for. Blocks are of two columns or more: torch sums a single one in another order.
+    """
+    columns = head.mean.numel()
+    blocks = min(max(1, columns // 2), -(-columns * len(vectors) * 8 // PIECE_BYTES))
+    mean, deviation = head.mean.view(-1), head.deviation.view(-1)
+    for block in np.array_split(np.arange(columns), blocks):
+        some = slice(int(block[0]), int(block[-1]) + 1)
+        found = mean_and_deviation(vectors.columns(some))
+        mean[some], deviation[some] = found
 
 
 def refuse_nothing_to_hear(task: FoldTask, section: PretrainedTeacher) -> None:

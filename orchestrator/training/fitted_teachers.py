@@ -15,6 +15,7 @@ from orchestrator.training.data import Data, scoring_batches
 from orchestrator.training.encoder_networks import EncoderSource
 from orchestrator.training.inputs import frame_data
 from orchestrator.training.judges import predict_logits
+from orchestrator.training.scratch import Scratch
 from orchestrator.training.task import FoldTask, Unlabelled
 from orchestrator.training.tokens import Tokens
 
@@ -40,13 +41,14 @@ class Teacher(ABC):
 
     @torch.no_grad()
     def pooled(self, utterances: Unlabelled) -> np.ndarray:
-        """The vector the head reads, ``(utterances, width)``."""
+        """The vector the head reads, ``(utterances, width)``; mapped."""
         data = self.data(utterances)
-        found: dict[int, np.ndarray] = {}
+        scratch = Scratch()
         for rows in scoring_batches(data.lengths):
-            pooled = self.network(*data.batch(rows).inputs).pooled.float().cpu().numpy()
-            found |= dict(zip(rows.tolist(), pooled, strict=True))
-        return np.stack([found[row] for row in range(len(data))])
+            pooled = self.network(*data.batch(rows).inputs).pooled
+            for row, vector in zip(rows.tolist(), pooled, strict=True):
+                scratch.put(row, vector[None])
+        return scratch.in_order()[0]
 
 
 class VitTeacher(Teacher):
@@ -68,21 +70,16 @@ class VitTeacher(Teacher):
     def tokens(self, utterances: Unlabelled) -> Tokens:
         """The patches after the last norm."""
         data = self.data(utterances)
-        found: dict[int, Tensor] = {}
+        scratch = Scratch()
         for rows in scoring_batches(data.lengths):
             output = self.network(*data.batch(rows).inputs)
             for row, tokens, length in zip(
                 rows.tolist(), output.tokens, output.token_lengths.tolist(), strict=True
             ):
-                found[row] = tokens[:length].clone()
-        ordered = [found[row] for row in range(len(data))]
+                scratch.put(row, tokens[:length])
         section = self.task.recipe.teacher
         assert isinstance(section, VerticalVitTeacher)
-        return Tokens(
-            flat=torch.cat(ordered),
-            lengths=torch.tensor([len(tokens) for tokens in ordered]),
-            extents=data.lengths / section.patch_frames,
-        )
+        return Tokens.of(scratch, extents=data.lengths / section.patch_frames)
 
 
 class EncoderTeacher(Teacher):
@@ -99,24 +96,17 @@ class EncoderTeacher(Teacher):
     @torch.no_grad()
     def tokens(self, utterances: Unlabelled) -> Tokens:
         """The layers' frames mixed as the head mixes them."""
-        mixed = self._mixed(utterances)
-        lengths = torch.tensor([len(frames) for frames in mixed])
-        return Tokens(flat=torch.cat(mixed), lengths=lengths, extents=lengths.float())
-
-    def _mixed(self, utterances: Unlabelled) -> list[Tensor]:
+        scratch = Scratch()
         if isinstance(self.network, LayerMixHead) and not isinstance(self.network, FrameMixHead):
             # its data are pooled, so its frames are asked for by themselves
             assert self.source.outputs is not None
-            return [
-                self.network.mix_frames(
-                    torch.from_numpy(frames.astype(np.float32)).to(self.task.device)
-                )
-                for frames in self.source.outputs.frames(utterances.ids)
-            ]
+            for row, stored in enumerate(self.source.outputs.frames(utterances.ids)):
+                frames = torch.from_numpy(stored.astype(np.float32)).to(self.task.device)
+                scratch.put(row, self.network.mix_frames(frames))
+            return Tokens.of(scratch)
         data = self.data(utterances)
-        found: dict[int, Tensor] = {}
         for rows in scoring_batches(data.lengths):
             mixed, lengths = self.network.mixed(*data.batch(rows).inputs)  # type: ignore[operator]
             for row, frames, length in zip(rows.tolist(), mixed, lengths.tolist(), strict=True):
-                found[row] = frames[:length].clone()
-        return [found[row] for row in range(len(data))]
+                scratch.put(row, frames[:length])
+        return Tokens.of(scratch)

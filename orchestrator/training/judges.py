@@ -103,7 +103,7 @@ def predict_logits(network: nn.Module, data: Data, *, ranks: Ranks = ALONE) -> T
     said = [network(*data.batch(rows).inputs).logits.float().cpu() for rows in mine]
     # the first rank always has a batch, the others may have none to know the classes by
     classes = torch.tensor([said[0].shape[1] if ranks.rank == 0 else 0])
-    out = torch.zeros(len(data), int(ranks.sum_values(classes)))
+    out = torch.zeros(len(data), int(ranks.sum_values(classes)), dtype=torch.float32)
     for rows, logits in zip(mine, said, strict=True):
         out[rows] = logits
     return ranks.sum_values(out)

@@ -10,14 +10,19 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.canonical import digest
+from orchestrator.packing import open_array
 from orchestrator.protocols import inner_folds
 from orchestrator.store import Artifact, Store
+from orchestrator.training.residency import data_share
+from orchestrator.training.scratch import mapped_tensor
 from orchestrator.training.task import FoldTask, Reporter, Silent, UnlabelledSpeech, Utterances
 from orchestrator.training.teacher import load_teacher, teacher_artifact
 from orchestrator.training.tokens import Tokens
+from orchestrator.training.vectors import Vectors
 
 INNER_FOLDS = 4
 """Inner speaker folds of cross-fitted logits: each teacher hears three quarters of the speakers."""
@@ -51,7 +56,7 @@ class Knowledge:
 
     logits: Tensor
     """``(utterances, classes)``."""
-    pooled: Tensor
+    pooled: Vectors | Tensor
     """``(utterances, width)``, standardised."""
     tokens: Tokens | None
     """Standardised, and only where they are matched: they are large, so they are computed beside
@@ -112,13 +117,13 @@ def knowledge_artifact(
 def load_knowledge(task: FoldTask, store: Store, *, reporter: Reporter) -> Knowledge:
     """The knowledge a student's objectives need, on the task's device."""
     logits, pooled = _read(knowledge_artifact(task, store, reporter=reporter), task)
-    scale, tokens, token_scale = Scale.of(pooled), None, None
+    scale, tokens, token_scale = Scale.of(mapped_tensor(pooled)), None, None
     if _matches_tokens(task):
         teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
         tokens = load_teacher(task, store, teacher).tokens(task.train)
         token_scale = Scale.of(tokens.flat)
-        tokens = replace(tokens, flat=token_scale(tokens.flat))
-    return Knowledge(logits, scale(pooled), tokens, scale, token_scale)
+        tokens = _on_device(tokens, token_scale, task)
+    return Knowledge(logits, _vectors(pooled, scale, task), tokens, scale, token_scale)
 
 
 def load_unlabelled_knowledge(
@@ -147,20 +152,27 @@ def load_unlabelled_knowledge(
     tokens = None
     if labelled.token_scale is not None:
         tokens = load_teacher(there, store, teacher).tokens(speech.utterances)
-        tokens = replace(tokens, flat=labelled.token_scale(tokens.flat))
-    return replace(labelled, logits=logits, pooled=labelled.scale(pooled), tokens=tokens)
+        tokens = _on_device(tokens, labelled.token_scale, task)
+    vectors = _vectors(pooled, labelled.scale, task)
+    return replace(labelled, logits=logits, pooled=vectors, tokens=tokens)
 
 
 def _matches_tokens(task: FoldTask) -> bool:
     return bool(task.recipe.objectives.feature_map) and task.recipe.feature_map.match == "tokens"
 
 
-def _read(artifact: Artifact, task: FoldTask) -> tuple[Tensor, Tensor]:
-    logits, pooled = (
-        torch.from_numpy(np.load(artifact.path / name)).to(task.device)
-        for name in ("logits.npy", "pooled.npy")
-    )
-    return logits, pooled
+def _read(artifact: Artifact, task: FoldTask) -> tuple[Tensor, NDArray[np.float32]]:
+    """Logits on the device, and pooled vectors, mapped."""
+    logits = torch.from_numpy(np.load(artifact.path / "logits.npy")).to(task.device)
+    return logits, np.asarray(open_array(artifact.path / "pooled.npy"))
+
+
+def _vectors(pooled: NDArray[np.float32], scale: Scale, task: FoldTask) -> Vectors:
+    return Vectors(pooled, change=scale, device=task.device, share=data_share(task))
+
+
+def _on_device(tokens: Tokens, scale: Scale, task: FoldTask) -> Tokens:
+    return tokens.changed(scale, device=task.device, share=data_share(task))
 
 
 def inner_parts(task: FoldTask) -> Iterator[tuple[Utterances, Utterances]]:

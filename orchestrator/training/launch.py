@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.errors import TrainingError, UnderstudyError
-from orchestrator.training.files import HISTORY, read_json
+from orchestrator.training.memory import out_of_memory
+from orchestrator.training.passing_on import PassingOn, passed_on
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import fold_run_state
 from orchestrator.training.task import FoldTask, Reporter, Silent
@@ -16,62 +17,104 @@ from orchestrator.training.task import FoldTask, Reporter, Silent
 Fit = Callable[[Path | None, Reporter, Ranks], None]
 """Trains, and writes what it fitted into the folder if it is given one (rank 0)."""
 
+RETRIES = 2
+"""Times that Ray Train starts the workers again when one is lost; the fit goes on from its
+checkpoint."""
+
 
 def launch(fit: Fit, folder: Path, reporter: Reporter, *, task: FoldTask, workers: int) -> None:
     """Run ``fit`` here, or on ``workers`` processes of Ray Train, leaving its files in ``folder``.
 
     The network, data and steps are the same either way; only sums over a batch are split (and with
-    dropout each worker draws its own masks). Each worker gets the task's seed and threads. Under
-    Ray Train the epochs' metrics are reported when training has ended.
+    dropout each worker draws its own masks). Each worker gets the task's seed, threads and part of
+    a GPU. ``reporter`` hears the epochs as they end, wherever they do.
 
     Raises:
-        TrainingError: the fit failed, here or on a worker.
+        UnderstudyError: the fit failed, here or on a worker, or workers were lost too often.
     """
     if workers == 1:
         fit(folder, reporter, Ranks())
         return
-    for name, data in _fit_on_ray(fit, task=task, workers=workers).items():
+    for name, data in _fit_on_ray(fit, reporter, task=task, workers=workers).items():
         (folder / name).write_bytes(data)
-    for epoch, row in enumerate(read_json(folder / HISTORY), start=1):
-        reporter.metrics(row, step=epoch)
 
 
 def _worker(config: dict[str, Any]) -> Mapping[str, bytes]:
     ranks = Ranks.current()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if ranks.rank == 0 else None
-        with fold_run_state(seed=config["seed"], threads=config["threads"]):
-            config["fit"](folder, Silent(), ranks)
+        told = PassingOn(config["board"])
+        with fold_run_state(**config["state"]):
+            config["fit"](folder, told if ranks.rank == 0 else Silent(), ranks)
+        told.finish()
         return {path.name: path.read_bytes() for path in Path(scratch).iterdir()}
 
 
-def _fit_on_ray(fit: Fit, *, task: FoldTask, workers: int) -> Mapping[str, bytes]:
-    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
+def _fit_on_ray(
+    fit: Fit, reporter: Reporter, *, task: FoldTask, workers: int
+) -> Mapping[str, bytes]:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
 
-    with tempfile.TemporaryDirectory() as scratch:
+    state = {
+        "seed": task.seed,
+        "threads": task.threads,
+        "deterministic": task.deterministic,
+        "gpus": task.gpus,
+    }
+    asked = {"CPU": float(task.threads), "GPU": task.gpus, "memory": float(task.memory)}
+    resources = {name: amount for name, amount in asked.items() if amount}
+    # nccl takes one process a GPU
+    shared_gpu = 0.0 < task.gpus < 1.0
+    with tempfile.TemporaryDirectory() as scratch, passed_on(reporter) as board:
         trainer = TorchTrainer(
             # Ray's annotation knows no train function that returns something, its Result does
             cast(Callable[[dict[Any, Any]], None], _worker),
-            train_loop_config={"fit": fit, "seed": task.seed, "threads": task.threads},
+            train_loop_config={"fit": fit, "board": board, "state": state},
+            torch_config=TorchConfig(backend="gloo" if shared_gpu else None),
             scaling_config=ScalingConfig(
-                num_workers=workers,
-                use_gpu=task.device != "cpu",
-                resources_per_worker={"CPU": task.threads},
+                num_workers=workers, use_gpu=task.gpus > 0, resources_per_worker=resources
             ),
-            # Train resumes whatever it finds under a name it has seen: a scratch folder has none.
-            run_config=RunConfig(name="fit", storage_path=scratch),
+            run_config=RunConfig(
+                # Train resumes whatever it finds under a name it has seen: a scratch folder has
+                # none
+                name="fit",
+                storage_path=scratch,
+                failure_config=FailureConfig(max_failures=RETRIES),
+                callbacks=[_not_in_vain()],
+            ),
         )
         try:
             result = trainer.fit()
         except TrainingFailedError as error:
-            # a worker's own reason is a paragraph, Ray's is a traceback
-            failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-            known = [it for it in failures.values() if isinstance(it, UnderstudyError)]
-            raise TrainingError(
-                f"training on {workers} Ray Train workers failed: {known[0] if known else error}"
-            ) from error
+            raise _reason(error, workers) from error
     files: Mapping[str, bytes] | None = result.return_value  # type: ignore[attr-defined]
     if not files:
         raise TrainingError(f"training on {workers} Ray Train workers returned no weights")
     return files
+
+
+def _not_in_vain() -> Any:
+    """A callback of Train's that ends a fit at once if to try again would be in vain."""
+    from ray.train import UserCallback
+
+    class NotInVain(UserCallback):
+        def after_exception(
+            self, run_context: object, worker_exceptions: Mapping[int, Exception]
+        ) -> None:
+            for error in worker_exceptions.values():
+                if isinstance(error, UnderstudyError) or out_of_memory(error):
+                    # what a callback raises is retried by nobody, and reaches the launcher
+                    raise error
+
+    return NotInVain()
+
+
+def _reason(error: Exception, workers: int) -> UnderstudyError:
+    """Why training failed: an error of ours as it is, else what Ray says of it."""
+    cause = getattr(error, "controller_failure", None)
+    if isinstance(cause, UnderstudyError):
+        return cause
+    return TrainingError(
+        f"training on {workers} Ray Train workers failed: {error if cause is None else cause}"
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import Bilevel, FixedTemperature, LearningToTeach
 from orchestrator.training.data import Batch, Data
 from orchestrator.training.optimiser import load_optimiser, optimiser_tensors, under
+from orchestrator.training.ranks import ALONE, Ranks
 from orchestrator.training.stage import Companion
 from orchestrator.training.state import derived_seed
 from orchestrator.training.student_loss import (
@@ -34,6 +36,7 @@ from orchestrator.training.student_loss import (
 )
 from orchestrator.training.task import Utterances
 from orchestrator.training.teacher import Teacher
+from orchestrator.training.whole_batch import Gathered
 
 
 class HeldSpeech:
@@ -70,10 +73,10 @@ class HeldSpeech:
         return self.data.batch(torch.cat(shuffled)[skipped : skipped + self.size])
 
     def loss(self, output: Output, batch: Batch) -> Tensor:
-        """The outer loss, a scalar."""
+        """The outer loss, one value an utterance."""
         return cross_entropy(
             output.logits, self.labels[batch.rows], class_weights=self.class_weights
-        ).mean()
+        )
 
 
 class MetaLearner(Companion, ABC):
@@ -84,6 +87,11 @@ class MetaLearner(Companion, ABC):
     speech that is mixed in without labels is not heard in it (both inferred), and nothing is
     dropped out.
 
+    Several workers share the utterances of both batches and add up their gradients: of the inner
+    loss, of the outer loss and of what is learned. So the meta-gradient is that of the whole
+    batches, not a mean of those of parts, each worker does its part of the work, and what is
+    learned stays the same on all of them. With one worker there is nothing to add.
+
     Args:
         learned: what is learned, updated in place by Adam.
         loss: of the student.
@@ -92,6 +100,7 @@ class MetaLearner(Companion, ABC):
         inner_lr: of the virtual step.
         interval: updates of the student between two of these.
         exact: the gradient through the virtual step, or by finite differences.
+        ranks: workers that share each batch.
     """
 
     def __init__(
@@ -104,7 +113,9 @@ class MetaLearner(Companion, ABC):
         inner_lr: float,
         interval: int,
         exact: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.learned = dict(learned)
         self.student_loss = loss
         self.held = held
@@ -116,25 +127,33 @@ class MetaLearner(Companion, ABC):
         self._outer: list[float] = []
 
     @abstractmethod
-    def inner_loss(self, output: Output, batch: Batch, learned: Tensors) -> Tensor:
-        """The student's loss on a batch, a scalar, with what is learned in its place."""
+    def inner_terms(self, output: Output, batch: Batch, learned: Tensors) -> Mapping[str, Tensor]:
+        """The terms of the student's loss on a batch, with what is learned in its place.
+
+        One value an utterance.
+        """
 
     def before_epoch(self, epoch: int) -> None:
         """Begin another mean of the outer loss."""
         self._outer = []
 
-    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
+    def before_update(
+        self, network: nn.Module, batch: Callable[[], Batch], *, update: int, epoch: int
+    ) -> None:
         """Meta-update on the batch that the student is about to learn from."""
         if update % self.interval:
             return
-        held = self.held.batch(self.turns)
+        heard, held = _Shared(batch(), self.ranks), _Shared(self.held.batch(self.turns), self.ranks)
         self.turns += 1
 
         def inner(params: Tensors, learned: Tensors) -> Tensor:
-            return self.inner_loss(functional_call(network, params, batch.inputs), batch, learned)
+            output = functional_call(network, params, heard.part.inputs)
+            terms = self.inner_terms(output, heard.part, learned)
+            return sum((heard.mean(term) for term in terms.values()), start=torch.zeros(()))
 
         def outer(params: Tensors) -> Tensor:
-            return self.held.loss(functional_call(network, params, held.inputs), held)
+            output = functional_call(network, params, held.part.inputs)
+            return held.mean(self.held.loss(output, held.part))
 
         network.eval()
         self._learn(dict(network.named_parameters()), inner, outer)
@@ -142,7 +161,12 @@ class MetaLearner(Companion, ABC):
 
     def _learn(self, params: Tensors, inner: TrainLoss, outer: HeldLoss) -> None:
         gradients, value = self.gradient(
-            inner, outer, params, dict(self.learned), rate=self.inner_lr
+            inner,
+            outer,
+            params,
+            dict(self.learned),
+            rate=self.inner_lr,
+            add=self.ranks.sum_tensors,
         )
         if not all(bool(part.isfinite().all()) for part in (value, *gradients.values())):
             raise TrainingError(
@@ -177,10 +201,45 @@ class MetaLearner(Companion, ABC):
         self.turns = int(state["turns"])
 
 
+class _Shared:
+    """A batch that workers share.
+
+    Args:
+        batch: all of it.
+        ranks: the workers.
+    """
+
+    def __init__(self, batch: Batch, ranks: Ranks) -> None:
+        self.size = len(batch.rows)
+        places = ranks.share(torch.arange(self.size))
+        self.own = len(places)
+        """Utterances of this worker's part."""
+        self.part = batch if ranks.world == 1 else _at(batch, places, ranks)
+        """What this worker hears."""
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """What losses of the part add to the mean over the batch."""
+        return losses[: self.own].sum() / self.size
+
+
+def _at(batch: Batch, places: Tensor, ranks: Ranks) -> Batch:
+    """The utterances at ``places``; of none the first stands in, so that all have work to share."""
+    chosen = places if len(places) else torch.zeros(1, dtype=torch.long)
+    start, span = batch.window.start[chosen], batch.window.span[chosen]
+    return Batch(
+        batch.rows[chosen],
+        tuple(part[chosen.to(part.device)] for part in batch.inputs),
+        replace(batch.window, start=start, span=span),
+        Gathered(batch.rows, places, ranks=ranks),
+    )
+
+
 class BilevelLearner(MetaLearner):
     """Learns temperatures and weights of the loss (after Liu et al. 2022, equations inferred)."""
 
-    def __init__(self, section: Bilevel, *, loss: StudentLoss, held: HeldSpeech) -> None:
+    def __init__(
+        self, section: Bilevel, *, loss: StudentLoss, held: HeldSpeech, ranks: Ranks = ALONE
+    ) -> None:
         self.values = bounded_values(section, loss)
         self.values.to(loss.task.device)
         super().__init__(
@@ -191,15 +250,17 @@ class BilevelLearner(MetaLearner):
             inner_lr=section.inner_lr,
             interval=section.interval,
             exact=section.gradient == "exact",
+            ranks=ranks,
         )
         loss.learned = self.values.values()
 
-    def inner_loss(self, output: Output, batch: Batch, learned: Tensors) -> Tensor:
+    def inner_terms(self, output: Output, batch: Batch, learned: Tensors) -> Mapping[str, Tensor]:
         """All objectives, with other weights and temperatures."""
-        terms = self.student_loss.terms(output, batch, values=self.values.from_raw(learned["raw"]))
-        return sum((term.mean() for term in terms.values()), start=torch.zeros(()))
+        return self.student_loss.terms(output, batch, values=self.values.from_raw(learned["raw"]))
 
-    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
+    def before_update(
+        self, network: nn.Module, batch: Callable[[], Batch], *, update: int, epoch: int
+    ) -> None:
         """Meta-update; the student's loss has the new values from now on."""
         super().before_update(network, batch, update=update, epoch=epoch)
         self.student_loss.learned = self.values.values()
@@ -250,6 +311,7 @@ class TeacherLearner(MetaLearner):
         train: Utterances,
         loss: StudentLoss,
         held: HeldSpeech,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.teacher = teacher.network.eval()
         self.data = teacher.data(train)
@@ -261,15 +323,15 @@ class TeacherLearner(MetaLearner):
             lr=section.lr,
             inner_lr=section.inner_lr,
             interval=section.interval,
+            ranks=ranks,
         )
         loss.live_teacher = self.logits
 
-    def inner_loss(self, output: Output, batch: Batch, learned: Tensors) -> Tensor:
+    def inner_terms(self, output: Output, batch: Batch, learned: Tensors) -> Mapping[str, Tensor]:
         """All objectives, with the logits of another teacher."""
         heard = self.data.batch(batch.rows)
         said = functional_call(self.teacher, learned, heard.inputs).logits
-        terms = self.student_loss.terms(output, batch, values={}, teacher_logits=said)
-        return sum((term.mean() for term in terms.values()), start=torch.zeros(()))
+        return self.student_loss.terms(output, batch, values={}, teacher_logits=said)
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:

@@ -187,7 +187,8 @@ class RecogniserJudge(Judge):
 def _recognised(network: nn.Module, data: Data) -> Iterator[tuple[Tensor, Recognition]]:
     """Rows of ``data``, and what the network says of them."""
     network.eval()
-    for rows in scoring_batches(data.lengths):
+    # losses are added in this order, which their last digits depend on
+    for rows in reversed(scoring_batches(data.lengths)):
         yield rows, network(*data.batch(rows).inputs)
 
 

@@ -36,7 +36,7 @@ def fold_run_state(
     before_threads = torch.get_num_threads()
     before_deterministic = torch.are_deterministic_algorithms_enabled()
     before_warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    before_fill = torch.utils.deterministic.fill_uninitialized_memory
+    before_fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     before_search = torch.backends.cudnn.benchmark
     if deterministic:
         # read when a process first uses a GPU
@@ -48,7 +48,7 @@ def fold_run_state(
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
         # it guards against reading what nobody wrote, at the cost of writing everything twice
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = not deterministic
         if 0.0 < gpus < 1.0 and torch.cuda.is_available():
             torch.cuda.set_per_process_memory_fraction(gpus)
@@ -62,7 +62,7 @@ def fold_run_state(
             torch.cuda.empty_cache()
         torch.set_num_threads(before_threads)
         torch.use_deterministic_algorithms(before_deterministic, warn_only=before_warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = before_fill
+        torch.utils.deterministic.fill_uninitialized_memory = before_fill  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before_search
 
 

@@ -190,7 +190,13 @@ def fit_student(
     # what is loaded or computed meanwhile draws numbers, more where the store has less of it
     with torch.random.fork_rng(devices=[task.device] if task.device != "cpu" else []):
         stages = _stages(
-            task, store, source, helpers=helpers, knowledge=knowledge, difficulty=difficulty
+            task,
+            store,
+            source,
+            helpers=helpers,
+            knowledge=knowledge,
+            difficulty=difficulty,
+            ranks=ranks,
         )
     fitted = fit(
         network,
@@ -198,7 +204,10 @@ def fit_student(
         ids=task.train.ids,
         labels=task.train.labels,
         judge=EmotionJudge(
-            source.data(task.validation), task.validation.labels, settings=recipe.training
+            source.data(task.validation),
+            task.validation.labels,
+            settings=recipe.training,
+            ranks=ranks,
         ),
         stages=stages,
         settings=recipe.training,
@@ -206,7 +215,7 @@ def fit_student(
         ranks=ranks,
         reporter=reporter,
         beside=helpers if any(True for _ in helpers.parameters()) else None,
-        checkpoint=checkpoint if ranks.world == 1 else None,
+        checkpoint=checkpoint,
     )
     if folder is not None:
         write_fitted(
@@ -225,12 +234,15 @@ def _stages(
     helpers: Helpers,
     knowledge: Knowledge | None,
     difficulty: NDArray[np.float64] | None,
+    ranks: Ranks,
 ) -> list[Stage]:
     """Unlabelled speech alone, feature maps alone, everything: those of them that are wanted."""
     recipe = task.recipe
     hotter = None
     if isinstance(recipe.temperature, CurriculumTemperature):
-        hotter = TemperatureCurriculum(recipe.temperature, classes=task.classes, device=task.device)
+        hotter = TemperatureCurriculum(
+            recipe.temperature, classes=task.classes, device=task.device, ranks=ranks
+        )
     attends = bool(recipe.objectives.attention_transfer)
     loss = StudentLoss(
         task,
@@ -250,7 +262,8 @@ def _stages(
         )
         if isinstance(recipe.unlabelled, UnlabelledMixed):
             size, weight = recipe.unlabelled.batch_size, recipe.unlabelled.weight
-            extra = Extra(speech, unlabelled, size=size, weight=weight)
+            compares = recipe.compares_unlabelled
+            extra = Extra(speech, unlabelled, size=size, weight=weight, compares=compares)
         else:
             stages.append(
                 Stage(
@@ -259,20 +272,22 @@ def _stages(
                     unlabelled,
                     chooses=False,
                     speech=speech,
+                    compares=recipe.compares_unlabelled,
                 )
             )
     if recipe.matching_epochs:
         stages.append(Stage("matching", recipe.matching_epochs, loss.matching, chooses=False))
     companions: list[Companion] = [] if hotter is None else [hotter]
-    companions += _meta(task, store, source, loss)
+    companions += _meta(task, store, source, loss, ranks=ranks)
     stages.append(
         Stage(
             "student",
             recipe.training.epochs,
             loss.all,
-            choose=_curriculum(task, source, difficulty),
+            choose=_curriculum(task, source, difficulty, ranks=ranks),
             extra=extra,
             companions=companions,
+            compares=recipe.compares,
         )
     )
     return stages
@@ -305,25 +320,34 @@ def student_difficulty(task: FoldTask, store: Store) -> NDArray[np.float64] | No
 
 
 def _curriculum(
-    task: FoldTask, source: FrameSource, difficulty: NDArray[np.float64] | None
+    task: FoldTask, source: FrameSource, difficulty: NDArray[np.float64] | None, *, ranks: Ranks
 ) -> Choose | None:
     section = task.recipe.curriculum
     if not isinstance(section, DataCurriculum):
         return None
     labels = np.asarray(task.train.labels, dtype=np.int64)
-    hard = own_loss(source.data(task.train), labels) if difficulty is None else always(difficulty)
+    if difficulty is None:
+        hard = own_loss(source.data(task.train), labels, ranks=ranks)
+    else:
+        hard = always(difficulty)
     return Curriculum(section, labels, hard)
 
 
-def _meta(task: FoldTask, store: Store, source: FrameSource, loss: StudentLoss) -> list[Companion]:
+def _meta(
+    task: FoldTask, store: Store, source: FrameSource, loss: StudentLoss, *, ranks: Ranks
+) -> list[Companion]:
     section = task.recipe.meta
     if section.kind == "none":
         return []
     assert task.held is not None
     held = HeldSpeech(source.data(task.held), task.held, loss)
     if isinstance(section, Bilevel):
-        return [BilevelLearner(section, loss=loss, held=held)]
+        return [BilevelLearner(section, loss=loss, held=held, ranks=ranks)]
     assert isinstance(section, LearningToTeach)
     artifact = teacher_artifact(task, store, train=task.train, reporter=Silent())
     teacher = load_teacher(task, store, artifact)
-    return [TeacherLearner(section, teacher=teacher, train=task.train, loss=loss, held=held)]
+    return [
+        TeacherLearner(
+            section, teacher=teacher, train=task.train, loss=loss, held=held, ranks=ranks
+        )
+    ]

@@ -106,7 +106,9 @@ class TemperatureCurriculum(Companion):
         )
         self._seen = {}
 
-    def before_update(self, network: nn.Module, batch: Batch, *, update: int, epoch: int) -> None:
+    def before_update(
+        self, network: nn.Module, batch: Callable[[], Batch], *, update: int, epoch: int
+    ) -> None:
         """Forget the last gradient."""
         self.sgd.zero_grad(set_to_none=True)
         self._seen[update] = [0.0, 0.0]

@@ -197,6 +197,8 @@ class FoldTask:
     deterministic: bool = True
     device_share: float = 0.5
     """Of the worker's part of a GPU's memory, what data may fill; changes no number."""
+    memory: int = 0
+    """Bytes of its node's memory that each of several workers asks Ray for; 0: for none."""
     teacher_workers: int = 1
     student_workers: int = 1
     checkpoint_minutes: float = 5.0

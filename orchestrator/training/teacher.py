@@ -169,7 +169,7 @@ def _fit_teacher(
         data=data,
         ids=train.ids,
         labels=train.labels,
-        judge=EmotionJudge(validation, task.validation.labels, settings=settings),
+        judge=EmotionJudge(validation, task.validation.labels, settings=settings, ranks=ranks),
         stages=[
             label_stage(
                 "teacher",
@@ -184,7 +184,7 @@ def _fit_teacher(
         seed=seed,
         ranks=ranks,
         reporter=reporter,
-        checkpoint=checkpoint if ranks.world == 1 else None,
+        checkpoint=checkpoint,
         key="recipe.training" if section.training is None else "recipe.teacher.training",
     )
     if folder is not None:

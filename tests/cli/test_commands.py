@@ -245,6 +245,9 @@ def test_every_command_is_known_here() -> None:
         "experiments show",
         "plan",
         "report",
+        "store list",
+        "store prune",
+        "store size",
         "submit",
         "sweep",
     ]

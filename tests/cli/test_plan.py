@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from rich.console import Console
 
+from orchestrator.cli.plan import show_plan
+from orchestrator.memory_probe import Need
+from orchestrator.plan import plan
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
 from orchestrator.sweep import probing
@@ -22,6 +28,8 @@ from tests.cli.said import Said
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "DRAWS", 40)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("orchestrator.plan.room_bytes", lambda: 9 * 2**30)
+    monkeypatch.setattr("orchestrator.plan.machine_bytes", lambda: 10 * 2**30)
 
 
 def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said]) -> None:
@@ -38,7 +46,9 @@ def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said
         "teachers: at most 9, since the space changes the teacher",
         "3 systems (teacher, student-alone, distilled) x 3 folds x 2 seeds = 18 fold runs",
         "teachers: 6; 0 are in the store",
-        "a fold run asks for 1 CPU; 2 at once on this machine",
+        "a fold run asks for 1 CPU; 2 at once on this machine (CPUs decide)",
+        "a fold run needs about 0.1 GiB of memory (measured); 92 fit into this machine's 10 GiB, "
+        "of which a tenth is left to the system",
         "teachers, recognisers, encoders, features, validation",
     ):
         assert text in said.out
@@ -67,6 +77,12 @@ def test_a_plan_for_a_machine(tmp_path: Path, understudy: Callable[..., Said]) -
         (("evaluate.systems=[distilled]", "recipe.objectives.distillation=0"), "none of the"),
         (("recipe.knowledge=cross-fitted",), "teachers: 3 and 6 of inner speaker folds"),
         (("protocol.held_speakers=1",), "held "),
+        (("resources.concurrent=1",), "1 at once on this machine (resources.concurrent decides)"),
+        (("resources.student_workers=2",), "each worker of a fold run needs about 0.1 GiB"),
+        (
+            ("resources.trial.gpus=0.5",),
+            "memory of a fold run: not measured; fold runs ask for a GPU, and this machine has",
+        ),
     ],
 )
 def test_what_is_special_is_said(
@@ -76,6 +92,67 @@ def test_what_is_special_is_said(
 
     assert said.code == 0
     assert text in said.out
+
+
+@pytest.mark.parametrize(
+    ("needed", "texts"),
+    [
+        (
+            "3 * 2**30",
+            (
+                "1 at once on this machine (memory decides)",
+                "1 fit into this machine's 10 GiB",
+                "memory limits fold runs to 1 at once: each needs about 3.0 GiB (measured)",
+            ),
+        ),
+        (
+            "30 * 2**30",
+            (
+                "0 fit into this machine's 10 GiB",
+                "needs about 30 GiB of memory (measured), more than any machine has for it; one at "
+                "a time is tried. To need less, lower recipe.training.batch_size, or set "
+                "recipe.training.micro_batch",
+            ),
+        ),
+    ],
+)
+def test_memory_that_is_little_is_told(
+    tmp_path: Path,
+    understudy: Callable[..., Said],
+    monkeypatch: pytest.MonkeyPatch,
+    needed: str,
+    texts: tuple[str, ...],
+) -> None:
+    code = f"import json; print(json.dumps({{'host': {needed}, 'libraries': 0}}))"
+    monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", code))
+    monkeypatch.setattr("orchestrator.plan.room_bytes", lambda: 5 * 2**30)
+
+    said = understudy("plan", small.write(tmp_path))
+
+    assert said.code == 0
+    for text in texts:
+        assert text in said.out
+
+
+def test_a_gpu_is_told_of_beside_the_machine(tmp_path: Path) -> None:
+    found = plan(small.load(tmp_path))
+    resources = replace(
+        found.resources,
+        gpus=0.25,
+        decides="GPUs",
+        at_once=4,
+        need=Need(host=2**30, libraries=0, gpu=15 * 2**30, gpu_total=80 * 2**30),
+        fit={"CPUs": 64, "GPUs": 4, "GPU memory": 5, "memory": 9},
+    )
+    screen = io.StringIO()
+
+    show_plan(Console(file=screen, width=300), replace(found, resources=resources))
+
+    assert "1 CPU and 0.25 GPU; 4 at once on this machine (GPUs decide)\n" in screen.getvalue()
+    assert (
+        "needs about 1.0 GiB of memory (measured); 9 fit into this machine's 10 GiB, of which a "
+        "tenth is left to the system; and about 15 GiB of a GPU's 80 GiB: 5 fit into this machine's"
+    ) in screen.getvalue()
 
 
 def test_draws_that_are_impossible_are_said(

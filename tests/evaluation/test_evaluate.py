@@ -14,6 +14,9 @@ from rich.console import Console
 from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.evaluation.evaluate import EvaluationError, EvaluationOutcome, run_evaluation
 from orchestrator.experiment import Experiment
+from orchestrator.store import Store
+from orchestrator.store_contents import read_contents
+from orchestrator.store_pruning import to_prune
 from orchestrator.sweep.sweep import best_of, run_sweep
 from tests import small
 
@@ -68,6 +71,20 @@ def test_every_system_is_scored_on_every_utterance_once(
         assert sum(row["n"] for row in result["speakers"] if row["system"] == system) == 24
     assert result["selection"] == "fixed"
     assert "leave-one-session-out (3 folds)" in result["protocols"]["synthetic"]
+
+
+@pytest.mark.slow
+def test_all_that_it_made_is_referred_to_and_nothing_of_it_would_be_pruned(
+    first: tuple[Path, EvaluationOutcome],
+) -> None:
+    contents = read_contents(Store(first[0] / "store"))
+
+    assert {one.users for one in contents.artifacts} == {("small",)}
+    assert {"features", "teacher", "knowledge", "student", "predictions"} == {
+        one.stage for one in contents.artifacts
+    }
+    assert (contents.fits, contents.leftovers, contents.running) == ((), (), ())
+    assert (contents.referrers.unknown, to_prune(contents).nothing) == ((), True)
 
 
 @pytest.mark.slow

@@ -176,13 +176,13 @@ def test_a_vit_in_the_place_of_an_encoder_is_an_ablation() -> None:
 
 
 def test_an_ablation_that_several_workers_cannot_train_is_refused() -> None:
-    changes = {"hotter": {"recipe.temperature.kind": "curriculum"}}
+    changes = {"one-by-one": {"recipe.training.batch_size": 1}}
     sections = {
         "recipe": EXPERIMENT["recipe"] | {"meta": {"kind": "none"}},
         "evaluate": {"ablations": changes},
         "resources": {"student_workers": 2},
     }
-    with pytest.raises(ExperimentError, match=r"ablations\.hotter: .*one worker"):
+    with pytest.raises(ExperimentError, match=r"ablations\.one-by-one: .*less than the 2 workers"):
         ablation_recipes(Experiment.model_validate(EXPERIMENT | sections))
 
 

@@ -1,19 +1,15 @@
-"""Whole sweeps through Ray: run, run again, killed half-way and taken up again."""
+"""Whole sweeps through Ray: run, run again, refused."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+import ray
+from ray import tune
 from rich.console import Console
 
 from orchestrator.errors import ExperimentError
@@ -91,66 +87,28 @@ def test_a_sweep_run_again_computes_nothing_and_goes_on_with_more_trials(
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_half_way_finishes_and_computes_no_fold_run_twice(
-    tmp_path: Path, tracking_database: Path
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_node_with_little_memory_runs_fewer_trials_at_once(
+    tmp_path: Path, tracking_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = small.TEXT.replace("epochs: 2", "epochs: 40")
-    file = small.write(tmp_path, long, database=tracking_database)
-    command = [sys.executable, "-m", "orchestrator.cli", "sweep", str(file), "--json"]
-    store = tmp_path / "store"
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as sweep:
-        deadline = time.monotonic() + 120
-        while len(small.artifacts(store, "student")) < 2 and time.monotonic() < deadline:
-            assert sweep.poll() is None, "the sweep ended before it could be killed"
-            time.sleep(0.05)
-        helpers = psutil.Process(sweep.pid).children(recursive=True)
-        actors = [process for process in helpers if _is_worker(process)]
-        sweep.kill()
-    assert actors
-    # they notice a dead driver within seconds, and may finish what they are at
-    deadline = time.monotonic() + 60
-    while any(map(_alive, actors)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(_alive, actors))
-    for process in filter(_alive, helpers):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()  # an agent of Ray's takes longer to notice
-    before = small.artifacts(store, "student")
-    assert 2 <= len(before) < 9
+    # two CPUs hold two fold runs, but two thirds of the memory not twice
+    (node,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    said = (
+        f"import json; print(json.dumps({{'host': {int(node['memory'] / 1.5)}, 'libraries': 0}}))"
+    )
+    monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
+    asked: list[dict[str, float]] = []
+    with_resources = tune.with_resources
+    monkeypatch.setattr(
+        "ray.tune.with_resources", lambda it, asks: asked.append(asks) or with_resources(it, asks)
+    )
 
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    outcome, printed = swept(tmp_path, "search.trials=2", database=tracking_database)
 
-    assert ended.returncode == 0, ended.stderr
-    outcome = json.loads(ended.stdout)
-    assert outcome["finished"]
-    assert outcome["summary"]["complete"] == 3
-    assert outcome["pending"] == 0
-    # fold runs of trials that had ended were not even asked for again
-    assert outcome["reused"] + outcome["earlier"] == len(before)
-    assert outcome["computed"] == 9 - len(before)
-    after = small.artifacts(store, "student")
-    assert len(after) == 9
-    assert {key: after[key] for key in before} == before
-    assert_tree_is_whole(tmp_path)
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    """Whether it is a worker of Ray's, at work or idle, and none of the node's agents."""
-    try:
-        title = process.name()
-    except psutil.NoSuchProcess:
-        return False
-    return title.startswith("ray::") and not title.startswith(("ray::Dashboard", "ray::RuntimeEnv"))
-
-
-def _alive(process: psutil.Process) -> bool:
-    """Whether it can still do something; nobody may be there to reap it."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    assert outcome.finished
+    assert (outcome.summary.complete, outcome.summary.failed) == (2, 0)
+    assert "memory limits fold runs to 1 at once: each needs about" in printed
+    assert asked == [{"CPU": 1.0, "GPU": 0.0, "memory": needed}]
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def test_whoever_is_killed_while_writing_leaves_those_before_whole(
     checkpoint.write(saved(1.0, epoch=1))
     checkpoint.write(saved(2.0, epoch=2))
 
-    def dies(*_: object) -> None:
+    def dies(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -409,29 +409,22 @@ def test_a_full_store_costs_a_checkpoint_and_nothing_else(
 
 
 def test_a_store_that_turns_read_only_costs_checkpoints_and_nothing_else(
-    local: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoint = checkpoint_in(local)
+    checkpoint = checkpoint_in(store)
     checkpoint.write(saved(1.0, epoch=1))
 
-    def refused(*_: object, **__: object) -> None:
+    def refused(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        for name in ("open", "mkdir", "unlink", "replace"):
-            real = getattr(Path, name)
-            patch.setattr(
-                Path,
-                name,
-                lambda path, *args, real=real, **kind: (
-                    real(path, *args, **kind) if args == ("rb",) else refused()
-                ),
-            )
-        patch.setattr(os, "unlink", refused)
-        patch.setattr(os, "rmdir", refused)
+        for layer in (LocalFiles, Remote):
+            for change in ("write", "remove", "remove_folder"):
+                patch.setattr(layer, change, refused)
         with caplog.at_level(logging.WARNING):
             assert not checkpoint.write(saved(2.0, epoch=2))
-            assert same(saved(1.0, epoch=1), checkpoint_in(local).read())
+            # who goes on may have another number of workers
+            assert same(saved(1.0, epoch=1), checkpoint_in(store, workers=2).read())
             # a fit that has ended leaves them for another time
             checkpoint.remove()
     assert "Read-only file system" in caplog.text
@@ -451,13 +444,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     )
     if mounted.returncode:
         pytest.skip("nobody may mount a file system here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(
-    small_disk: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_disk_that_is_really_full(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoint = checkpoint_in(Store(small_disk))
     large = {"network": {"a": torch.ones(20_000)}}  # 80 kB
     for epoch in (1, 2):
@@ -474,6 +467,22 @@ def test_a_disk_that_is_really_full(
     found = checkpoint_in(Store(small_disk)).read()
     assert found is not None
     assert found.progress.epoch == 4
+
+
+def test_a_disk_that_is_really_read_only(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = checkpoint_in(Store(small_disk))
+    checkpoint.write(saved(1.0, epoch=1))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert not checkpoint.write(saved(2.0, epoch=2))
+    checkpoint.remove()
+
+    assert "Read-only file system" in caplog.text
+    assert same(saved(1.0, epoch=1), checkpoint_in(Store(small_disk), workers=2).read())
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert checkpoint.write(saved(3.0, epoch=3))
+    assert epochs(checkpoint) == [1, 3]
 
 
 def test_a_store_that_cannot_be_read_is_no_reason_to_begin_anew(
@@ -495,9 +504,7 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_begin_anew(
 
 
 def fit_of(checkpoint: Checkpoint) -> dict[str, str]:
-    found: dict[str, str] = json.loads(
-        checkpoint.store.files.read(f"{checkpoint.folder}/fit.json")
-    )
+    found: dict[str, str] = json.loads(checkpoint.store.files.read(f"{checkpoint.folder}/fit.json"))
     return found
 
 
@@ -560,9 +567,7 @@ def test_the_first_worker_tells_the_others(tmp_path: Path) -> None:
     Checkpoint(Store(tmp_path / "disk0"), "student", inputs, minutes=0.0).write(saved(7.0))
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    workers = [
-        context.Process(target=_rank, args=(rank, tmp_path, results)) for rank in (0, 1)
-    ]
+    workers = [context.Process(target=_rank, args=(rank, tmp_path, results)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     told = dict(results.get(timeout=60) for _ in workers)

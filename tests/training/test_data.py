@@ -136,4 +136,4 @@ def test_pooled_vectors_are_gathered_by_row() -> None:
 def test_scoring_goes_by_length_and_leaves_nobody_out() -> None:
     batches = scoring_batches(torch.tensor([5, 1, 9, 1, 2]), size=2)
 
-    assert [rows.tolist() for rows in batches] == [[1, 3], [4, 0], [2]]
+    assert [rows.tolist() for rows in batches] == [[2], [4, 0], [1, 3]]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 import ray.train.torch
 import torch
-from ray.train import WorkerGroupError
+from ray.train import ControllerError, WorkerGroupError
 
 import orchestrator.training.launch as launch_module
-from orchestrator.errors import TrainingError
+from orchestrator.errors import StoreError, TrainingError
 from orchestrator.store import Store
 from orchestrator.training.fold_run import run_fold
 from orchestrator.training.launch import launch
@@ -26,7 +27,11 @@ from tests.training.tiny import Home, tensors
 
 def task_on(device: str) -> FoldTask:
     """As much of a task as launching reads."""
-    return cast(FoldTask, SimpleNamespace(device=device, seed=0, threads=1))
+    gpus = 0.0 if device == "cpu" else 0.5
+    return cast(
+        FoldTask,
+        SimpleNamespace(device=device, seed=0, threads=1, gpus=gpus, deterministic=True),
+    )
 
 
 class Told:
@@ -53,65 +58,160 @@ def test_one_worker_is_this_process(tmp_path: Path) -> None:
     assert told.rows == [(1, {"loss": 1.0})]
 
 
-def test_what_the_workers_fitted_is_left_in_the_folder_and_reported(
+def test_what_the_workers_fitted_is_left_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    def on_ray(fit: object, *, task: FoldTask, workers: int) -> Mapping[str, bytes]:
+    def on_ray(
+        fit: object, reporter: object, *, task: FoldTask, workers: int
+    ) -> Mapping[str, bytes]:
         asked.append((workers, task.device))
-        return {"history.json": b'[{"loss": 2.0}, {"loss": 1.0}]', "weights": b"w"}
+        return {"history.json": b"[]", "weights": b"w"}
 
     monkeypatch.setattr(launch_module, "_fit_on_ray", on_ray)
-    told = Told()
-    launch(lambda *_: None, tmp_path, told, task=task_on("cpu"), workers=3)
+    launch(lambda *_: None, tmp_path, Silent(), task=task_on("cpu"), workers=3)
     launch(lambda *_: None, tmp_path, Silent(), task=task_on("cuda:0"), workers=2)
 
     assert asked == [(3, "cpu"), (2, "cuda:0")]
     assert (tmp_path / "weights").read_bytes() == b"w"
-    assert told.rows == [(1, {"loss": 2.0}), (2, {"loss": 1.0})]
 
 
-def test_only_the_first_rank_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+class Board:
+    """Where a worker tells its epochs, without Ray."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[dict[str, float], int]] = []
+        self.add = SimpleNamespace(remote=lambda *row: self.rows.append(row))
+
+
+def test_only_the_first_rank_writes_and_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(folder: Path | None, reporter: Reporter, ranks: Ranks) -> None:
         assert (folder is not None) == (ranks.rank == 0)
         assert torch.get_num_threads() == 3
         assert torch.initial_seed() == 11
 
+        reporter.metrics({"loss": float(ranks.rank)}, step=1)
         if folder is not None:
             (folder / "weights").write_bytes(b"w")
 
-    found = []
+    found, board = [], Board()
     for rank in (0, 1):
         monkeypatch.setattr(Ranks, "current", lambda rank=rank: Ranks(rank, 2))
-        found.append(launch_module._worker({"fit": fit, "seed": 11, "threads": 3}))
+        state = {"seed": 11, "threads": 3}
+        found.append(launch_module._worker({"fit": fit, "board": board, "state": state}))
 
     assert found == [{"weights": b"w"}, {}]
+    assert board.rows == [({"loss": 0.0}, 1)]
+
+
+class Trainer:
+    """As much of Train's as launching sees: it remembers what it was asked, and ends as told."""
+
+    asked: ClassVar[dict[str, Any]] = {}
+    ends: ClassVar[Any] = None
+
+    def __init__(self, worker: object, **asked: Any) -> None:
+        type(self).asked = asked
+
+    def fit(self) -> SimpleNamespace:
+        if isinstance(self.ends, Exception):
+            raise self.ends
+        return SimpleNamespace(return_value=self.ends)
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> type[Trainer]:
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
+    monkeypatch.setattr(launch_module, "passed_on", nullcontext)
+    monkeypatch.setattr(Trainer, "ends", {"weights": b"w"})
+    return Trainer
+
+
+def in_vain(**errors: Exception) -> Exception | None:
+    """What the callback makes of errors by rank: raised if it is in vain to try again."""
+    (callback,) = Trainer.asked["run_config"].callbacks
+    try:
+        callback.after_exception(None, {int(rank[1:]): it for rank, it in errors.items()})
+    except Exception as error:
+        return error
+    return None
+
+
+def test_what_would_fail_again_is_tried_once_and_a_lost_worker_again(
+    tmp_path: Path, trainer: type[Trainer]
+) -> None:
+    launch(lambda *_: None, tmp_path, Silent(), task=task_on("cpu"), workers=2)
+
+    assert trainer.asked["run_config"].failure_config.max_failures == launch_module.RETRIES == 2
+    # the callback is sent to another process
+    Trainer.asked["run_config"].callbacks = ray.cloudpickle.loads(
+        ray.cloudpickle.dumps(Trainer.asked["run_config"].callbacks)
+    )
+    lost = ray.exceptions.ActorDiedError()
+    nan, full = TrainingError("distillation became nan"), StoreError("no space")
+    memory = torch.OutOfMemoryError("CUDA out of memory")
+    assert in_vain(r0=RuntimeError("Connection closed by peer"), r1=lost) is None
+    assert in_vain(r0=RuntimeError("Connection closed by peer"), r1=nan) is nan
+    assert in_vain(r0=full) is full
+    assert in_vain(r1=memory) is memory
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("ends", "raised", "said"),
     [
-        (None, r"2 Ray Train workers failed: distillation became nan"),
-        ({}, "2 Ray Train workers returned no weights"),
+        (
+            ControllerError(TrainingError("distillation became nan")),
+            TrainingError,
+            "^distillation became nan$",
+        ),
+        (ControllerError(StoreError("no space")), StoreError, "^no space$"),
+        (
+            ControllerError(torch.OutOfMemoryError("CUDA out of memory")),
+            TrainingError,
+            "2 Ray Train workers failed: CUDA out of memory",
+        ),
+        (
+            WorkerGroupError("its node died", {1: RuntimeError("its node died")}),
+            TrainingError,
+            r"2 Ray Train workers failed: .*\nits node died",
+        ),
+        ({}, TrainingError, "2 Ray Train workers returned no weights"),
     ],
 )
 def test_a_failure_of_the_workers_is_a_failure_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: dict | None, said: str
+    tmp_path: Path, trainer: type[Trainer], ends: Any, raised: type[Exception], said: str
 ) -> None:
-    class Trainer:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def fit(self) -> SimpleNamespace:
-            if returned is None:
-                # the first rank only lost the second, which knows why
-                failures = {0: RuntimeError("gloo"), 1: TrainingError("distillation became nan")}
-                raise WorkerGroupError("Traceback (most recent call last):", failures)
-            return SimpleNamespace(return_value=returned)
-
-    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
-    with pytest.raises(TrainingError, match=said):
+    trainer.ends = ends
+    with pytest.raises(raised, match=said):
         launch(lambda *_: None, tmp_path, Silent(), task=task_on("cpu"), workers=2)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "resources", "backend"),
+    [
+        (0.0, {"CPU": 1.0}, None),
+        (0.5, {"CPU": 1.0, "GPU": 0.5}, "gloo"),
+        (1.0, {"CPU": 1.0, "GPU": 1.0}, None),
+    ],
+)
+def test_workers_that_share_a_gpu_do_not_speak_nccl(
+    tmp_path: Path,
+    trainer: type[Trainer],
+    gpus: float,
+    resources: dict[str, float],
+    backend: str | None,
+) -> None:
+    task = task_on("cpu" if not gpus else "cuda")
+    task.gpus = gpus  # type: ignore[misc]
+    launch(lambda *_: None, tmp_path, Silent(), task=task, workers=2)
+
+    scaling = trainer.asked["scaling_config"]
+    assert (scaling.num_workers, scaling.use_gpu) == (2, gpus > 0)
+    assert scaling.resources_per_worker == resources
+    # None is Train's own choice: nccl with GPUs, gloo without
+    assert trainer.asked["torch_config"].backend == backend
+    assert trainer.asked["train_loop_config"]["state"]["gpus"] == gpus
 
 
 @pytest.mark.slow

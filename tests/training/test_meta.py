@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from orchestrator.training.meta import BilevelLearner, MetaLearner, TeacherLearn
 from orchestrator.training.optimiser import new_optimiser, optimiser_tensors
 from orchestrator.training.task import Silent
 from orchestrator.training.teacher import load_teacher, teacher_artifact
+from tests.training.doubled import Doubled, doubled_rows
 from tests.training.taught import STUDENTS, Taught
 from tests.training.tiny import (
     RICH,
@@ -83,7 +85,9 @@ def test_it_learns_every_so_many_updates_and_at_no_other(
     when = []
     for update in range(7):
         before = learned(learner)
-        learner.before_update(taught.network, taught.batch(0, 1, 2, 3), update=update, epoch=1)
+        learner.before_update(
+            taught.network, lambda: taught.batch(0, 1, 2, 3), update=update, epoch=1
+        )
         if not same(before, learned(learner)):
             when.append(update)
 
@@ -138,7 +142,9 @@ def test_values_begin_at_the_recipes_and_stay_within_bounds(home: Home, fitted: 
     assert learner.logged() == pytest.approx(initial)
     assert taught.loss.learned == pytest.approx(initial)
     for update in range(12):
-        learner.before_update(taught.network, taught.batch(0, 5, 9, 14), update=update, epoch=1)
+        learner.before_update(
+            taught.network, lambda: taught.batch(0, 5, 9, 14), update=update, epoch=1
+        )
         values = learner.values.values()
         assert taught.loss.learned == values
         for name in TEMPERATURES:
@@ -163,13 +169,13 @@ def test_only_what_is_named_is_learned(
 
 def doubled(taught: Taught) -> Taught:
     """In double precision, as far as the losses allow."""
-    data: Any = (taught.train, taught.held.data)
-    for part in data:
-        part.flat = part.flat.double()
+    taught.train, taught.held.data = Doubled(taught.train), Doubled(taught.held.data)
     known = taught.loss.knowledge
     assert known is not None
     taught.loss.knowledge = dataclasses.replace(
-        known, logits=known.logits.double(), pooled=known.pooled.double()
+        known,
+        logits=known.logits.double(),
+        pooled=doubled_rows(known.pooled, len(known.logits)),
     )
     taught.network.double()
     taught.loss.helpers.double()
@@ -217,7 +223,7 @@ def test_its_gradient_is_that_of_the_held_loss_after_a_step(
         )
         expected.append((ahead - behind) / 2e-4)
     value = held_loss(learner.values.values())
-    learner.before_update(taught.network, batch, update=0, epoch=1)
+    learner.before_update(taught.network, lambda: batch, update=0, epoch=1)
 
     assert learner.logged()["meta/held_cross_entropy"] == pytest.approx(value, rel=1e-6)
     assert learner.values.raw.grad is not None
@@ -235,7 +241,8 @@ def test_finite_differences_point_nearly_the_same_way(
     for gradient in ("exact", "finite-difference"):
         taught = Taught.of(home.rich_task(student=STUDENTS[student]), fitted)
         learner = bilevel(taught, gradient=gradient)
-        learner.before_update(taught.network, taught.batch(0, 5, 9, 14), update=0, epoch=1)
+        batch = partial(taught.batch, 0, 5, 9, 14)
+        learner.before_update(taught.network, batch, update=0, epoch=1)
         assert learner.values.raw.grad is not None
         found.append(learner.values.raw.grad)
 
@@ -270,7 +277,7 @@ def test_the_student_its_optimiser_and_the_random_numbers_stay_as_they_were(
     steps = {name: value.clone() for name, value in optimiser_tensors(optimiser).items()}
     random, was = torch.get_rng_state(), learned(learner)
     for update in range(2):
-        learner.before_update(taught.network, batch, update=update, epoch=1)
+        learner.before_update(taught.network, lambda: batch, update=update, epoch=1)
 
     assert not same(was, learned(learner))
     assert_same_tensors(both.state_dict(), tensors_before)
@@ -289,14 +296,14 @@ def test_it_goes_on_from_its_state_bit_by_bit(home: Home, fitted: Store, kind: s
     one, other = (learner_of(kind, taught, fitted, interval=1) for taught in (first, second))
     batch = first.batch(0, 5, 9)
     for update in range(3):
-        one.before_update(first.network, batch, update=update, epoch=1)
+        one.before_update(first.network, lambda: batch, update=update, epoch=1)
     saved = {name: value.clone() for name, value in one.state().items()}
     other.load(saved)
     assert second.loss.learned == first.loss.learned
     assert_same_tensors(other.state(), saved)
     for update in range(3, 5):
-        one.before_update(first.network, batch, update=update, epoch=1)
-        other.before_update(second.network, batch, update=update, epoch=1)
+        one.before_update(first.network, lambda: batch, update=update, epoch=1)
+        other.before_update(second.network, lambda: batch, update=update, epoch=1)
 
     assert_same_tensors(one.state(), other.state())
     assert not same(one.state(), saved)
@@ -319,7 +326,7 @@ def test_the_student_hears_the_moved_teacher_and_the_store_keeps_the_old_one(
     output = taught.network(*batch.inputs)
     before = taught.loss.all(output, batch)
     for update in range(3):
-        learner.before_update(taught.network, batch, update=update, epoch=1)
+        learner.before_update(taught.network, lambda: batch, update=update, epoch=1)
     after = taught.loss.all(output, batch)
 
     assert not torch.allclose(learner.logits(batch), known.logits[batch.rows], atol=1e-2)
@@ -338,7 +345,7 @@ def test_the_teachers_gradient_lowers_the_held_loss(home: Home, fitted: Store) -
     batch, seen = taught.batch(0, 5, 9, 14), []
     for update in range(20):
         learner.before_epoch(update)
-        learner.before_update(taught.network, batch, update=update, epoch=1)
+        learner.before_update(taught.network, lambda: batch, update=update, epoch=1)
         seen.append(learner.logged()["meta/held_cross_entropy"])
 
     assert seen[-1] < seen[0] - 0.005

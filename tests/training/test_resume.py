@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from orchestrator.experiment.recipe import Training
 from orchestrator.preparation import prepare
+from orchestrator.publication import LocalFiles
 from orchestrator.store import Artifact, Store
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, PooledData
@@ -148,8 +149,14 @@ class World:
         ]
         return cls(settings, network, beside, stages, data, validation)
 
-    def fit(self, checkpoint: Checkpoint | None = None, *, kill_at: int = 0) -> Fitted:
-        self.told = KillsAt(kill_at)
+    def fit(
+        self,
+        checkpoint: Checkpoint | None = None,
+        *,
+        kill_at: int = 0,
+        told: KillsAt | None = None,
+    ) -> Fitted:
+        self.told = told or KillsAt(kill_at)
         return fit(
             self.network,
             data=self.data,
@@ -167,7 +174,7 @@ class World:
 
 
 def in_folder(folder: Path, *, minutes: float = 0.0) -> Checkpoint:
-    return Checkpoint(folder, minutes=minutes)
+    return Checkpoint(Store(folder), "student", {}, minutes=minutes)
 
 
 def assert_same(one: Fitted, other: Fitted) -> None:
@@ -285,29 +292,64 @@ def test_checkpoints_are_as_far_apart_as_is_asked(
     written: list[int] = []
 
     class Noted(Checkpoint):
-        def write(self, saved: Any) -> None:
+        def write(self, saved: Any) -> bool:
             written.append(saved.progress.epoch)
-            super().write(saved)
+            return super().write(saved)
 
-    World.new().fit(Noted(tmp_path, minutes=minutes, clock=Clock(20.0)))
+    noted = Noted(Store(tmp_path), "student", {}, minutes=minutes, clock=Clock(20.0))
+    World.new().fit(noted)
 
     assert written == epochs
 
 
-def test_a_damaged_checkpoint_is_told_of_and_the_fit_begins_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def states(folder: Path) -> list[Path]:
+    """What a fit has left under a folder, the newest last."""
+    return sorted(folder.rglob("checkpoints/*/*/*.safetensors"))
+
+
+@pytest.mark.parametrize(("damaged", "again_from"), [(1, 3), (2, 1)])
+def test_a_checkpoint_cut_short_is_told_of_and_the_one_before_it_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: int, again_from: int
 ) -> None:
     undisturbed = World.new().fit()
     with pytest.raises(KilledError):
         World.new().fit(in_folder(tmp_path), kill_at=4)
-    file = tmp_path / "checkpoint.safetensors"
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert [file.name[:6] for file in states(tmp_path)] == ["000002", "000003"]
+    for file in states(tmp_path)[-damaged:]:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     world = World.new()
     with caplog.at_level(logging.WARNING):
         again = world.fit(in_folder(tmp_path))
 
-    assert "training begins anew" in caplog.text
-    assert sorted(world.told.rows) == [1, 2, 3, 4, 5]
+    assert caplog.text.count("is damaged") == damaged
+    assert sorted(world.told.rows) == list(range(again_from, 6))
+    assert_same(again, undisturbed)
+
+
+def test_a_store_that_takes_no_checkpoint_costs_no_epoch_and_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = World.new().fit()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    # full from epoch 3 on, at which the process is then killed
+    class Filling(KillsAt):
+        def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+            super().metrics(values, step=step)
+            if step == 3:
+                monkeypatch.setattr(LocalFiles, "write", full)
+
+    with pytest.raises(KilledError):
+        World.new().fit(in_folder(tmp_path), told=Filling(5))
+    assert [file.name[:6] for file in states(tmp_path)] == ["000001", "000002"]
+    assert caplog.text.count("takes no checkpoint") == 1
+    monkeypatch.undo()
+    world = World.new()
+    again = world.fit(in_folder(tmp_path))
+
+    assert sorted(world.told.rows) == [3, 4, 5]
     assert_same(again, undisturbed)
 
 
@@ -357,11 +399,11 @@ def test_a_student_that_was_killed_ends_bitwise_as_if_it_had_not_been(
     undisturbed = run_fold(task, store=whole, reporter=Silent()).artifact
     with pytest.raises(KilledError):
         run_fold(task, store=broken, reporter=KillsAt(3))
-    left = list((broken.folder / "checkpoints" / "student").glob("*/*"))
+    left = states(broken.folder)
     told = KillsAt(0)
     again = run_fold(task, store=broken, reporter=told).artifact
 
-    assert len(left) == 1
+    assert [file.name[:6] for file in left] == ["000001", "000002"]
     assert list(told.rows) == ([3, 4] if "recipe.schedule" in recipe else [3])
     assert_same_files(again, undisturbed)
     # what it was for is done
@@ -374,7 +416,7 @@ def test_a_checkpoint_that_outlived_its_student_goes_with_the_next_look(
     task = task_of(home, {})
     with pytest.raises(KilledError):
         run_fold(task, store=store, reporter=KillsAt(2))
-    (left,) = (store.folder / "checkpoints" / "student").glob("*/*")
+    (left,) = states(store.folder)
     kept = left.read_bytes()
     run_fold(task, store=store, reporter=Silent())
     # killed between the student's publication and the removal
@@ -448,7 +490,7 @@ def test_a_fine_tuned_teacher_that_was_killed_ends_bitwise_the_same(
     undisturbed = run_fold(task, store=whole, reporter=Silent(), role="teacher").artifact
     with pytest.raises(KilledError):
         run_fold(task, store=broken, reporter=KillsAt(2), role="teacher")
-    (left,) = (broken.folder / "checkpoints" / "teacher").glob("*/*")
+    (left,) = states(broken.folder)
     # the published weights, many times the size of what is trained, are not in it
     trained = tensors(undisturbed)
     with safe_open(left, framework="pt") as file:

@@ -259,6 +259,11 @@ def curriculum(**options: Any) -> TemperatureCurriculum:
     return TemperatureCurriculum(section, classes=4, device="cpu")
 
 
+def begin_update(case: Case, update: int = 0) -> None:
+    assert case.curriculum is not None
+    case.curriculum.before_update(torch.nn.Identity(), batch, update=update, epoch=1)
+
+
 @pytest.fixture
 def hotter(home: Home) -> Callable[..., Case]:
     def make(**options: Any) -> Case:
@@ -278,6 +283,7 @@ def test_the_curriculums_temperature_is_used_and_logged(hotter: Callable[..., Ca
     assert case.curriculum is not None
     case.curriculum.before_epoch(0)
     assert case.curriculum.logged() == {}
+    begin_update(case)
     first = 2.0 + 4.0 / (1.0 + math.exp(-1.0))
     found = case.loss.all(output(), batch())["distillation"]
 
@@ -300,7 +306,7 @@ def test_it_climbs_the_loss_that_the_student_descends(hotter: Callable[..., Case
     g, momentum = 1.0, 0.0
     for epoch, factor in enumerate((0.0, -0.5, -1.0, -1.0)):
         case.curriculum.before_epoch(epoch)
-        case.curriculum.before_update(torch.nn.Identity(), batch(), update=epoch, epoch=epoch + 1)
+        case.curriculum.before_update(torch.nn.Identity(), batch, update=epoch, epoch=epoch + 1)
         case.loss.all(output(), batch())["distillation"].sum().backward()
         case.curriculum.after_backward()
         slope = (loss_at(g + 1e-4) - loss_at(g - 1e-4)) / 2e-4
@@ -315,6 +321,7 @@ def test_it_climbs_the_loss_that_the_student_descends(hotter: Callable[..., Case
 def test_each_utterance_may_have_its_own(hotter: Callable[..., Case]) -> None:
     case = hotter(per_instance=True)
     assert case.curriculum is not None
+    begin_update(case)
     own = case.curriculum(STUDENT, TEACHER[ROWS]).tolist()
     found = case.loss.all(output(), batch())["distillation"].tolist()
 
@@ -330,9 +337,7 @@ def test_it_goes_on_from_its_state(hotter: Callable[..., Case], per_instance: bo
         assert case.curriculum is not None
         for epoch in epochs:
             case.curriculum.before_epoch(epoch)
-            case.curriculum.before_update(
-                torch.nn.Identity(), batch(), update=epoch, epoch=epoch + 1
-            )
+            case.curriculum.before_update(torch.nn.Identity(), batch, update=epoch, epoch=epoch + 1)
             case.loss.all(output(), batch())["distillation"].sum().backward()
             case.curriculum.after_backward()
 
@@ -349,6 +354,36 @@ def test_it_goes_on_from_its_state(hotter: Callable[..., Case], per_instance: bo
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert any(not torch.equal(one[name], saved[name]) for name in one)
+
+
+def test_a_mean_temperature_weighs_parts_by_utterances_and_updates_alike(
+    hotter: Callable[..., Case],
+) -> None:
+    """Two updates: one heard as three utterances and one, the other as two that are at 6."""
+    hot = hotter().curriculum
+    assert hot is not None
+    for update, parts in enumerate([[(2.0, 3), (4.0, 1)], [(6.0, 2)]]):
+        hot.before_update(torch.nn.Identity(), batch, update=update, epoch=1)
+        for value, utterances in parts:
+            hot.saw(torch.tensor(value), utterances)
+
+    assert hot.logged()["temperature/mean"] == ((2.0 * 3 + 4.0) / 4 + 6.0) / 2
+
+
+def test_what_is_heard_twice_or_in_an_update_that_begins_anew_counts_once(
+    hotter: Callable[..., Case],
+) -> None:
+    case = hotter()
+    assert case.curriculum is not None
+    begin_update(case)
+    case.curriculum.saw(torch.tensor(100.0), 4)
+    begin_update(case)
+    with torch.no_grad():
+        case.curriculum.saw(torch.tensor(50.0), 4)
+        case.loss.all(output(10 * STUDENT), batch())
+    case.curriculum.saw(torch.tensor(3.0), 4)
+
+    assert case.curriculum.logged()["temperature/mean"] == 3.0
 
 
 # Speech without labels
@@ -394,6 +429,7 @@ def _moved() -> Tensor:
 def test_the_logged_temperature_is_that_of_labelled_speech(hotter: Callable[..., Case]) -> None:
     case = hotter(per_instance=True)
     assert case.curriculum is not None
+    begin_update(case)
     case.loss.all(output(), batch())
     logged = case.curriculum.logged()
     UnlabelledLoss(case.loss, knowledge(10 * TEACHER))(output(), batch())

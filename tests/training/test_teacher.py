@@ -250,7 +250,7 @@ def test_the_heads_statistics_are_of_the_utterances_that_are_fitted(new_store: N
     task = fold_of(wanted, prepared).task
     artifact = teacher_artifact(task, store, train=task.train, reporter=Silent())
     assert task.encoder is not None
-    pooled = EncoderOutputs.open(store, task.encoder).pooled(task.train.ids)
+    pooled = np.stack(EncoderOutputs.open(store, task.encoder).pooled(task.train.ids))
     np.testing.assert_allclose(tensors(artifact)["network.mean"], pooled.mean(0), rtol=1e-5)
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -185,6 +187,60 @@ def test_meta_gradients_are_those_of_numerical_differentiation(student: str, lea
     assert same_outer_loss.item() == pytest.approx(expected_loss, rel=1e-12)
     assert not any(tensor.requires_grad for tensor in (outer_loss, same_outer_loss))
     assert not any(tensor.requires_grad for tensor in (*exact.values(), *cheap.values()))
+
+
+class WaitingError(Exception):
+    """A worker has said something and not yet heard the others."""
+
+
+def together(
+    gradient: Gradient, parts: Sequence[tuple[TrainLoss, HeldLoss]], of: Lesson
+) -> list[tuple[Tensors, Tensor]]:
+    """What workers with these parts of the losses find, each run anew until nobody waits."""
+    sums: list[list[Tensor]] = []
+
+    def add(said: list[list[Tensor]], known: Iterator[list[Tensor]], mine: list[Tensor]) -> Any:
+        if (whole := next(known, None)) is None:
+            said.append(mine)
+            raise WaitingError
+        return whole
+
+    while True:
+        said: list[list[Tensor]] = []
+        found = []
+        for inner, outer in parts:
+            asked = partial(add, said, iter(sums))
+            with contextlib.suppress(WaitingError):
+                found.append(gradient(inner, outer, of.params, of.learned, rate=0.1, add=asked))
+        if found:
+            return found
+        sums.append([torch.stack(parts).sum(0) for parts in zip(*said, strict=True)])
+
+
+@BOTH_FORMS
+@pytest.mark.parametrize("learn", ["values", "teacher"])
+def test_workers_with_parts_of_the_losses_find_the_gradient_of_the_whole(
+    gradient: Gradient, learn: str
+) -> None:
+    torch.manual_seed(1)
+    of = lesson(Attentive(), learn=learn)
+    expected, expected_loss = gradient(*of.inputs(), rate=0.1)
+
+    def part(share: float, held_share: float) -> tuple[TrainLoss, HeldLoss]:
+        return (
+            lambda params, learned: share * of.train_loss(params, learned),
+            lambda params: held_share * of.held_loss(params),
+        )
+
+    # the third has no part in either batch
+    found = together(gradient, [part(0.25, 0.6), part(0.75, 0.4), part(0.0, 0.0)], of)
+
+    assert len(found) == 3
+    for gradients, outer_loss in found:
+        assert relative_error(gradients, expected) <= 1e-9
+        assert outer_loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
+        # the same for all
+        assert all(torch.equal(gradients[name], found[0][0][name]) for name in expected)
 
 
 def test_finite_differences_close_in_with_the_square_of_epsilon() -> None:
