@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,14 +14,12 @@ from models.macs import count_parameters
 from models.satn import Satn
 from orchestrator.evaluation.sealed import Job, evaluation_jobs
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.experiment import Resources
 from orchestrator.experiment.protocol import ProtocolSection
-from orchestrator.fold_run_slots import fold_run_slots, memory_told, workers_of
-from orchestrator.machine_memory import machine_bytes, room_bytes
-from orchestrator.memory_probe import MemoryProbe, Need
+from orchestrator.memory_probe import MemoryProbe
 from orchestrator.packing import Handle
 from orchestrator.preparation import PlannedFold, Prepared, plan_folds, read_corpora
 from orchestrator.protocols.fold import ROLES
+from orchestrator.resources_plan import ResourcesPlan, resources_plan
 from orchestrator.step_time import StudentClock
 from orchestrator.store import Store
 from orchestrator.sweep.probing import Parameter, probe_space
@@ -103,33 +100,6 @@ class EvaluationPlan:
     """Of each system."""
     networks: Networks
     student_seconds: float | None
-
-
-@dataclass(frozen=True)
-class ResourcesPlan:
-    """What a fold run asks for, and how many there can be at once."""
-
-    cpus: int
-    gpus: float
-    workers: int
-    """The most that a network of the fold run is trained by; each asks for that much."""
-    at_once: int | None
-    """On this machine; None where a running cluster (``RAY_ADDRESS``) decides."""
-    unmeasured: str
-    """Why there are no times; empty if there are."""
-    decides: str | None
-    """What makes ``at_once`` what it is: ``CPUs``, ``GPUs``, ``GPU memory``, ``memory`` or
-    ``resources.concurrent``; None where it is None."""
-    fit: Mapping[str, int]
-    """By each of these, how many fold runs fit into this machine if nothing else counts."""
-    machine_bytes: int
-    """Memory of this machine, or of its container."""
-    need: Need | None
-    """Of memory, by each worker of a fold run; None where it was not measured."""
-    need_unmeasured: str
-    """Why not; empty if it was."""
-    memory_told: tuple[str, ...]
-    """How memory limits fold runs, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +192,7 @@ def _plan(
         else _search(experiment, prepared, store=store, clock=clock),
         evaluation=_evaluation(experiment, prepared, store=store, clock=clock),
         # last, since it is measured meanwhile
-        resources=_resources(experiment.resources, clock.unmeasured, probe),
+        resources=resources_plan(experiment.resources, clock.unmeasured, probe),
     )
 
 
@@ -379,28 +349,3 @@ def _folds(planned: Sequence[PlannedFold], protocol: ProtocolSection) -> tuple[F
 def _range(values: Iterable[int]) -> tuple[int, int]:
     found = list(values)
     return min(found), max(found)
-
-
-def _resources(resources: Resources, unmeasured: str, probe: MemoryProbe) -> ResourcesPlan:
-    need = probe.need()
-    slots = None
-    if "RAY_ADDRESS" not in os.environ:
-        here = {
-            "CPU": float(os.cpu_count() or 1),
-            "GPU": float(torch.cuda.device_count()),
-            "memory": float(room_bytes()),
-        }
-        slots = fold_run_slots([here], resources, need)
-    return ResourcesPlan(
-        cpus=resources.trial.cpus,
-        gpus=resources.trial.gpus,
-        workers=workers_of(resources),
-        at_once=None if slots is None else slots.at_once,
-        unmeasured=unmeasured,
-        decides=None if slots is None else slots.decides,
-        fit={} if slots is None else slots.fit,
-        machine_bytes=machine_bytes(),
-        need=need,
-        need_unmeasured=probe.unmeasured,
-        memory_told=() if slots is None else tuple(memory_told(slots, resources, need)),
-    )

@@ -103,6 +103,10 @@ class Progress:
         self.fold_runs -= dropped
         self.console.print(f"failed: {what}", style="red", markup=False)
 
+    def note(self, what: str) -> None:
+        """Something that whoever reads the results should know; said at once."""
+        self.console.print(f"note: {what}", style="yellow", markup=False)
+
     def trial(self, *, best: str) -> None:
         """One more trial has ended; ``best`` describes the leader."""
         self.trials_done += 1

@@ -31,6 +31,8 @@ def recorded_run(
     except Exception as error:
         journal.end("FAILED", reason=f"{type(error).__name__}: {error}")
         raise
+    if outcome.notes:
+        journal.artifact("notes.txt", "".join(f"{note}\n" for note in outcome.notes).encode())
     journal.metrics(
         {
             "chosen/validation_macro_recall": outcome.validation.macro_recall,

@@ -250,7 +250,7 @@ def test_a_running_cluster_decides_how_many_at_once(
 def here(monkeypatch: pytest.MonkeyPatch, *, cpus: int, room: int, needs: str) -> None:
     """A machine, and what measuring a fold run says."""
     monkeypatch.setattr("os.cpu_count", lambda: cpus)
-    monkeypatch.setattr("orchestrator.plan.room_bytes", lambda: room)
+    monkeypatch.setattr("orchestrator.resources_plan.room_bytes", lambda: room)
     said = f"import json; print(json.dumps({needs}))"
     monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
 

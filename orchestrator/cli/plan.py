@@ -13,12 +13,12 @@ from orchestrator.plan import (
     FoldsPlan,
     Plan,
     RecogniserPlan,
-    ResourcesPlan,
     SearchPlan,
     StudentPlan,
     UnlabelledPlan,
 )
 from orchestrator.progress import duration
+from orchestrator.resources_plan import ResourcesPlan
 from orchestrator.teachers_to_fit import Networks
 
 

@@ -213,6 +213,8 @@ def _unsealed(
         done.append((one, unsealed))
         _journal_test(tree, one, unsealed)
         progress.fold_run(reused=one.reused)
+        for note in one.notes:
+            progress.note(f"{_title(one)}: {note}")
     if failures:
         for system in sorted({job.system for job in jobs}):
             tree.journal(system).end("FAILED", reason="a fold run failed")
@@ -225,8 +227,8 @@ def _unsealed(
     return done
 
 
-def _title(failed: Failed) -> str:
-    system, corpus, fold, seed = failed.job.place
+def _title(ended: Scored | Failed) -> str:
+    system, corpus, fold, seed = ended.job.place
     return f"{system}, {corpus}, {fold}, seed {seed}"
 
 

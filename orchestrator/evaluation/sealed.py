@@ -46,6 +46,8 @@ class Scored:
     epoch: int
     parameters: int
     reused: bool
+    notes: tuple[str, ...] = ()
+    """What is to be known of how its network came about."""
     picture: bytes | None = None
     """PNG of what the student attends to, if the job asks for one."""
 

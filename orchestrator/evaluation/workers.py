@@ -68,6 +68,7 @@ class FoldWorker:
             epoch=outcome.epoch,
             parameters=outcome.parameters,
             reused=outcome.reused,
+            notes=outcome.notes,
             picture=picture,
         )
 

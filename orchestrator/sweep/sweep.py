@@ -108,6 +108,8 @@ class _Watch(tune.Callback):
         self.reused += result["reused"]
         for reused in [False] * result["computed"] + [True] * result["reused"]:
             self.progress.fold_run(reused=reused)
+        for note in json.loads(result["notes"]):
+            self.progress.note(f"trial {number}, {note}")
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any

@@ -116,6 +116,9 @@ class TrialActor(tune.Trainable):
             "parameters": self.parameters,
             "computed": sum(not outcome.reused for outcome in outcomes),
             "reused": sum(outcome.reused for outcome in outcomes),
+            "notes": json.dumps(
+                sorted({f"{name}: {note}" for outcome in outcomes for note in outcome.notes})
+            ),
             "complete": complete,
             "done": complete,
         }

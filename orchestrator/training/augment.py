@@ -163,7 +163,7 @@ def mask_features(
     batch, time, width = frames.shape
     bins = width // channels
     device = str(frames.device)
-    # numpy's small steps take a third of the time of torch's
+    # numpy's small steps take half the time of torch's
     pairs, spoken = draws[:, FIXED_DRAWS:].numpy(), lengths.float().numpy()[:, None]
     sizes, places = pairs[:, 0::2], pairs[:, 1::2]
     if augment.frequency_masks:
@@ -172,13 +172,14 @@ def mask_features(
         hit = _stretches(wide, places[:, some] * (bins - wide), axis=bins)
         keep = torch.from_numpy(np.tile(~hit, channels)).float()
         frames.mul_(moved(keep, device)[:, None, :])
-    gone = np.arange(time) >= spoken
+    gone = np.greater_equal(np.arange(time), spoken)
     if augment.time_masks:
         some = slice(augment.frequency_masks, None)
         # no more than a fifth of the utterance, so that short ones stay audible
         widest = np.minimum(np.float32(augment.time_width_seconds / hop_seconds), spoken / 5)
         wide = sizes[:, some] * widest
-        gone |= _stretches(wide, places[:, some] * (spoken - wide), axis=time)
+        hit = _stretches(wide, places[:, some] * (spoken - wide), axis=time)
+        np.logical_or(gone, hit, out=gone)
     silent = torch.from_numpy(np.flatnonzero(gone))
     frames.view(batch * time, width).index_fill_(0, moved(silent, device), 0.0)
     return frames
@@ -190,7 +191,7 @@ def _stretches(
     """What of an axis lies in any of the stretches ``(batch, masks)``: ``(batch, axis)``."""
     places = np.arange(axis, dtype=np.float32)
     begin, end = np.round(starts)[:, :, None], np.round(starts + sizes)[:, :, None]
-    hit: NDArray[np.bool_] = ((places >= begin) & (places < end)).any(axis=1)
+    hit: NDArray[np.bool_] = np.any((places >= begin) & (places < end), axis=1)
     return hit
 
 

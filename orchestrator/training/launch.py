@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.errors import TrainingError, UnderstudyError
-from orchestrator.training.memory import out_of_memory
+from orchestrator.training.memory import MemoryRanOutError, out_of_memory
 from orchestrator.training.passing_on import PassingOn, passed_on
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import fold_run_state
 from orchestrator.training.task import FoldTask, Reporter, Silent
+
+log = logging.getLogger(__name__)
 
 Fit = Callable[[Path | None, Reporter, Ranks], None]
 """Trains, and writes what it fitted into the folder if it is given one (rank 0)."""
@@ -27,7 +33,8 @@ def launch(fit: Fit, folder: Path, reporter: Reporter, *, task: FoldTask, worker
 
     The network, data and steps are the same either way; only sums over a batch are split (and with
     dropout each worker draws its own masks). Each worker gets the task's seed, threads and part of
-    a GPU. ``reporter`` hears the epochs as they end, wherever they do.
+    a GPU. ``reporter`` hears the epochs as they end, wherever they do. Where memory runs out, the
+    workers go on once from their checkpoint with half as many utterances at once.
 
     Raises:
         UnderstudyError: the fit failed, here or on a worker, or workers were lost too often.
@@ -35,12 +42,21 @@ def launch(fit: Fit, folder: Path, reporter: Reporter, *, task: FoldTask, worker
     if workers == 1:
         fit(folder, reporter, Ranks())
         return
-    for name, data in _fit_on_ray(fit, reporter, task=task, workers=workers).items():
+    on_ray = partial(_fit_on_ray, fit, reporter, task=task, workers=workers)
+    try:
+        files = on_ray()
+    except MemoryRanOutError as error:
+        if error.at_once == 1:
+            raise
+        fewer = math.ceil(error.at_once / 2)
+        log.warning("%s; now it is tried with %d at once, of the same batch", error, fewer)
+        files = on_ray(at_once=fewer)
+    for name, data in files.items():
         (folder / name).write_bytes(data)
 
 
 def _worker(config: dict[str, Any]) -> Mapping[str, bytes]:
-    ranks = Ranks.current()
+    ranks = replace(Ranks.current(), at_once=config["at_once"])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if ranks.rank == 0 else None
         told = PassingOn(config["board"])
@@ -51,7 +67,7 @@ def _worker(config: dict[str, Any]) -> Mapping[str, bytes]:
 
 
 def _fit_on_ray(
-    fit: Fit, reporter: Reporter, *, task: FoldTask, workers: int
+    fit: Fit, reporter: Reporter, *, task: FoldTask, workers: int, at_once: int | None = None
 ) -> Mapping[str, bytes]:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -70,7 +86,7 @@ def _fit_on_ray(
         trainer = TorchTrainer(
             # Ray's annotation knows no train function that returns something, its Result does
             cast(Callable[[dict[Any, Any]], None], _worker),
-            train_loop_config={"fit": fit, "board": board, "state": state},
+            train_loop_config={"fit": fit, "board": board, "state": state, "at_once": at_once},
             torch_config=TorchConfig(backend="gloo" if shared_gpu else None),
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=task.gpus > 0, resources_per_worker=resources

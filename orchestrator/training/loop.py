@@ -295,7 +295,7 @@ class _Fit:
 
     def _load(self, saved: Saved, stages: Sequence[Stage]) -> None:
         self.progress = saved.progress
-        self.updates.micro = saved.progress.micro or self.updates.micro
+        self.updates.micro = self.ranks.at_once or saved.progress.micro or self.updates.micro
         # what is frozen is not saved: it is as it was made
         self.network.load_state_dict(saved.parts["network"], strict=False)
         if self.beside is not None:

@@ -4,6 +4,24 @@ from __future__ import annotations
 
 import torch
 
+from orchestrator.errors import TrainingError
+
+
+class MemoryRanOutError(TrainingError):
+    """Memory ran out in a way that this process cannot mend by itself.
+
+    Args:
+        message: a paragraph.
+        at_once: utterances that a worker had heard at once.
+    """
+
+    def __init__(self, message: str, at_once: int) -> None:
+        super().__init__(message, at_once)
+        self.at_once = at_once
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an allocator, of a GPU or the CPU, had no more to give."""

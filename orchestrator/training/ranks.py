@@ -16,6 +16,9 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
+    at_once: int | None = None
+    """Utterances of a batch that each may hear at once, since memory ran out with more; default: as
+    the settings say."""
 
     @classmethod
     def current(cls) -> Ranks:

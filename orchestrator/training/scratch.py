@@ -84,6 +84,6 @@ def _write(file: IO[bytes], values: NDArray[np.float32]) -> None:
 
 def _no_room(error: OSError) -> TrainingError:
     return TrainingError(
-        f"what the teacher says cannot be put by in {tempfile.gettempdir()}: {error.strerror}; make "
-        "room there, or let TMPDIR name another folder"
+        f"what the teacher says cannot be put by in {tempfile.gettempdir()}: {error.strerror}; "
+        "make room there, or let TMPDIR name another folder"
     )

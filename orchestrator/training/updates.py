@@ -17,7 +17,7 @@ from orchestrator.experiment.training import Fitting
 from orchestrator.training.data import Batch
 from orchestrator.training.finite import ON_A_GPU, Place, Watch
 from orchestrator.training.means import EXTRA, Means
-from orchestrator.training.memory import free_cached, out_of_memory
+from orchestrator.training.memory import MemoryRanOutError, free_cached, out_of_memory
 from orchestrator.training.optimiser import clip_gradients, new_optimiser, set_rate
 from orchestrator.training.precision import Precision
 from orchestrator.training.ranks import Ranks
@@ -89,9 +89,15 @@ class Updates:
         self.optimiser = new_optimiser(network, beside, settings)
         averaged = settings.average_decay > 0
         self.average = copy.deepcopy(network).requires_grad_(False) if averaged else None
-        self.micro = settings.micro_batch
+        self.micro = ranks.at_once or settings.micro_batch
         """Utterances that go through the network at once; None: all of a worker's part."""
         self.notes: list[str] = []
+        if ranks.at_once:
+            self.notes.append(
+                f"out of memory on {ranks.world} workers, which began again with {ranks.at_once} "
+                f"utterances at once, of the same batch; set {key}.micro_batch: {ranks.at_once} to "
+                "begin so"
+            )
         self._forward: Any = _compiled(network, key) if settings.compile else network
         alone_on_a_gpu = ranks.world == 1 and self.precision.kind != "cpu"
         self._watch = Watch(key, every=ON_A_GPU if alone_on_a_gpu else 1)
@@ -171,20 +177,21 @@ class Updates:
     def _learned(self, heard: list[_Heard], place: Place) -> dict[str, Tensor]:
         """Gradients of all terms, and the terms' sums over this worker's part."""
         draws = rng_states()
-        largest = max(len(one.rows) for one in heard)
+        largest = max(math.ceil(len(one.rows) / self.ranks.world) for one in heard)
         largest = min(self.micro or largest, largest)
         try:
             return self._gradients(heard, place)
         except (RuntimeError, MemoryError) as error:
-            # several workers begin again together, see orchestrator.training.launch
-            if not out_of_memory(error) or self.ranks.world > 1:
+            if not out_of_memory(error):
                 raise
-            if self.notes or largest == 1:
-                raise TrainingError(
+            # several workers begin again together, see orchestrator.training.launch
+            if self.notes or largest == 1 or self.ranks.world > 1:
+                raise MemoryRanOutError(
                     f"out of memory at update {place.update} of stage {place.stage!r} (epoch "
                     f"{place.epoch}), {'again, ' if self.notes else ''}with {largest} utterances "
                     f"at once; lower {self.key}.batch_size or {self.key}.augment.crop_seconds, or "
-                    f"set {self.key}.micro_batch or {self.key}.precision: bf16"
+                    f"set {self.key}.micro_batch or {self.key}.precision: bf16",
+                    largest,
                 ) from error
         # only here has the error let go of what had been computed
         self.optimiser.zero_grad(set_to_none=True)

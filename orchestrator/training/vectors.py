@@ -61,7 +61,9 @@ class Vectors:
     def columns(self, which: slice) -> Tensor:
         """Some of the numbers of every utterance, ``(utterances, columns)``, as they are stored."""
         return torch.from_numpy(
-            np.stack([value.reshape(-1)[which] for value in self.values]).astype(np.float32, copy=False)
+            np.stack([value.reshape(-1)[which] for value in self.values]).astype(
+                np.float32, copy=False
+            )
         )
 
     def _read(self, rows: Sequence[int]) -> Tensor:

@@ -38,22 +38,25 @@ def test_private_memory_does_not_grow_with_the_corpus(tmp_path: Path, teacher: s
 def test_what_is_kept_for_a_moment_is_seen() -> None:
     with watched() as seen:
         before = len(seen)
-        held = np.ones(4 * MIB, dtype=np.float64)
+        held = np.ones(16 * MIB, dtype=np.float64)
         while len(seen) < before + 2:
             pass
         del held
 
-    assert max(one for one, _ in seen) - seen[0][0] >= 24 * MIB
+    assert max(one for one, _ in seen) - seen[0][0] >= 120 * MIB
 
 
 @ON_LINUX
-def test_the_table_says_what_was_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_what_was_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "TEACHERS", ("frozen",))
     file = tmp_path / "m.json"
     asked = ["--utterances", "12", "--batch", "4", "--frames", "20", "--json", str(file)]
 
     assert main([*asked, "--folder", str(tmp_path)]) == 0
     rows = json.loads(file.read_text())["rows"]
-    assert [row["teacher"] for row in rows] == list(memory.TEACHERS)
+    assert [row["teacher"] for row in rows] == ["frozen"]
     assert {(row["utterances"], row["batch"], row["frames"]) for row in rows} == {(12, 4, 20)}
     # 76 utterances of some 20 frames of 40 bins, and 7 x 256 numbers each
     assert {round(row["corpus"], 1) for row in rows} == {0.7}

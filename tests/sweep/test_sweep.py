@@ -93,9 +93,8 @@ def test_a_node_with_little_memory_runs_fewer_trials_at_once(
 ) -> None:
     # two CPUs hold two fold runs, but two thirds of the memory not twice
     (node,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
-    said = (
-        f"import json; print(json.dumps({{'host': {int(node['memory'] / 1.5)}, 'libraries': 0}}))"
-    )
+    needed = int(node["memory"] / 1.5)
+    said = f"import json; print(json.dumps({{'host': {needed}, 'libraries': 0}}))"
     monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
     asked: list[dict[str, float]] = []
     with_resources = tune.with_resources

@@ -450,21 +450,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoint = checkpoint_in(Store(small_disk))
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_disk_that_is_really_full(
+    small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, elsewhere: bool
+) -> None:
+    store = Store(small_disk)
+    if elsewhere:
+        disk = fs.SubTreeFileSystem(str(small_disk), fs.LocalFileSystem())
+        store = Store("runs", filesystem=disk, cache=tmp_path / "cache")
+    checkpoint = checkpoint_in(store)
     large = {"network": {"a": torch.ones(20_000)}}  # 80 kB
     for epoch in (1, 2):
         assert checkpoint.write(Saved(large, Progress(epoch=epoch)))
     filler = small_disk / "filler"
     filler.write_bytes(bytes(60_000))
+    before = sorted(small_disk.rglob("*"))
     assert not checkpoint.write(Saved(large, Progress(epoch=3)))
 
     assert "No space left on device" in caplog.text
     assert epochs(checkpoint) == [1, 2]
-    assert len(list((small_disk / checkpoint.folder).iterdir())) == 3
+    # not even a part of what did not fit
+    assert sorted(small_disk.rglob("*")) == before
     filler.unlink()
     assert checkpoint.write(Saved(large, Progress(epoch=4)))
-    found = checkpoint_in(Store(small_disk)).read()
+    found = checkpoint_in(store).read()
     assert found is not None
     assert found.progress.epoch == 4
 

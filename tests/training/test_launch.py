@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -20,6 +21,7 @@ from orchestrator.errors import StoreError, TrainingError
 from orchestrator.store import Store
 from orchestrator.training.fold_run import run_fold
 from orchestrator.training.launch import launch
+from orchestrator.training.memory import MemoryRanOutError
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.task import FoldTask, Reporter, Silent
 from tests.training.tiny import Home, tensors
@@ -30,7 +32,7 @@ def task_on(device: str) -> FoldTask:
     gpus = 0.0 if device == "cpu" else 0.5
     return cast(
         FoldTask,
-        SimpleNamespace(device=device, seed=0, threads=1, gpus=gpus, deterministic=True),
+        SimpleNamespace(device=device, seed=0, threads=1, gpus=gpus, memory=0, deterministic=True),
     )
 
 
@@ -99,7 +101,8 @@ def test_only_the_first_rank_writes_and_reports(monkeypatch: pytest.MonkeyPatch)
     for rank in (0, 1):
         monkeypatch.setattr(Ranks, "current", lambda rank=rank: Ranks(rank, 2))
         state = {"seed": 11, "threads": 3}
-        found.append(launch_module._worker({"fit": fit, "board": board, "state": state}))
+        config = {"fit": fit, "board": board, "state": state, "at_once": None}
+        found.append(launch_module._worker(config))
 
     assert found == [{"weights": b"w"}, {}]
     assert board.rows == [({"loss": 0.0}, 1)]
@@ -212,6 +215,49 @@ def test_workers_that_share_a_gpu_do_not_speak_nccl(
     # None is Train's own choice: nccl with GPUs, gloo without
     assert trainer.asked["torch_config"].backend == backend
     assert trainer.asked["train_loop_config"]["state"]["gpus"] == gpus
+
+
+def ran_out(at_once: int) -> ControllerError:
+    """As it comes from the worker, by way of Train's controller."""
+    error = ControllerError(MemoryRanOutError(f"out of memory with {at_once}", at_once))
+    return cast(ControllerError, pickle.loads(pickle.dumps(error)))
+
+
+def test_workers_whose_memory_ran_out_begin_again_once_with_half_at_once(
+    tmp_path: Path,
+    trainer: type[Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def tried(*ends: Any) -> list[int | None]:
+        asked: list[int | None] = []
+        left = list(ends)
+
+        def fit(self: Trainer) -> SimpleNamespace:
+            asked.append(self.asked["train_loop_config"]["at_once"])
+            end = left.pop(0)
+            if isinstance(end, Exception):
+                raise end
+            return SimpleNamespace(return_value=end)
+
+        monkeypatch.setattr(Trainer, "fit", fit)
+        with suppress(MemoryRanOutError):
+            launch(lambda *_: None, tmp_path, Silent(), task=task_on("cpu"), workers=2)
+        return asked
+
+    assert tried(ran_out(5), {"weights": b"w"}) == [None, 3]
+    assert "out of memory with 5; now it is tried with 3 at once" in caplog.text
+    assert tried(ran_out(5), ran_out(3), {"weights": b"w"}) == [None, 3]
+    assert tried(ran_out(1), {"weights": b"w"}) == [None]
+
+
+def test_a_worker_knows_how_many_it_may_hear_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int | None] = []
+    monkeypatch.setattr(Ranks, "current", lambda: Ranks(1, 2))
+    config = {"state": {"seed": 0, "threads": 1}, "board": Board(), "at_once": 3}
+    launch_module._worker({"fit": lambda *its: told.append(its[2].at_once), **config})
+
+    assert told == [3]
 
 
 @pytest.mark.slow

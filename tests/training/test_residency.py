@@ -7,7 +7,11 @@ import dataclasses
 import pytest
 import torch
 
+import orchestrator.training.arrays as arrays_module
+from orchestrator.features import PackedFrames
+from orchestrator.store import Store
 from orchestrator.training import residency
+from orchestrator.training.inputs import FrameSource
 from orchestrator.training.residency import data_share, moved, moves_whole, pieces, within_share
 from tests.training.tiny import Home
 
@@ -54,6 +58,24 @@ def test_the_share_is_of_the_workers_part_of_one_gpu(home: Home, gpus: float, sh
     task = dataclasses.replace(home.task(), gpus=gpus, device_share=0.5)
 
     assert data_share(task) == share
+
+
+def test_the_frames_of_a_fold_run_keep_to_its_share(
+    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def room(size: int, *, device: str, share: float) -> bool:
+        asked.append((size, device, share))
+        return True
+
+    monkeypatch.setattr(arrays_module, "moves_whole", room)
+    task = dataclasses.replace(home.task(), device="meta", gpus=0.5, device_share=0.5)
+    pack = PackedFrames.open(store, task.frames)
+    FrameSource(task, pack, task.train).data(task.validation)
+    frames = sum(pack.length(name) for name in task.validation.ids)
+
+    assert asked == [(frames * pack.width * 4, "meta", 0.25)]
 
 
 def test_pieces_are_of_so_many_bytes_and_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:

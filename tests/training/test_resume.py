@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from orchestrator.errors import StoreError
 from orchestrator.experiment.recipe import Training
 from orchestrator.preparation import prepare
 from orchestrator.publication import LocalFiles
@@ -425,6 +426,37 @@ def test_a_checkpoint_that_outlived_its_student_goes_with_the_next_look(
 
     assert run_fold(task, store=store, reporter=Silent()).reused
     assert not left.exists()
+
+
+def test_a_store_that_turns_read_only_is_named_and_a_re_run_goes_on(
+    home: Home, new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(home, EVERYTHING)
+    whole, broken = new_store(), new_store()
+    undisturbed = run_fold(task, store=whole, reporter=Silent()).artifact
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    class Refused(KillsAt):
+        def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+            super().metrics(values, step=step)
+            if step == 2:
+                monkeypatch.setattr(LocalFiles, "write", refused)
+                monkeypatch.setattr("orchestrator.store.seal", refused)
+
+    refusing = Refused(0)
+    with pytest.raises(StoreError, match="Read-only file system.*make it writable"):
+        run_fold(task, store=broken, reporter=refusing)
+    # training went on to its end, and only its result could not be kept
+    assert list(refusing.rows) == [1, 2, 3]
+    assert [file.name[:6] for file in states(broken.folder)] == ["000001"]
+    monkeypatch.undo()
+    told = KillsAt(0)
+    again = run_fold(task, store=broken, reporter=told).artifact
+
+    assert list(told.rows) == [2, 3]
+    assert_same_files(again, undisturbed)
 
 
 def test_another_recipe_goes_on_from_no_ones_checkpoint(home: Home, store: Store) -> None:

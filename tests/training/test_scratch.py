@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import orchestrator.training.scratch as scratch_module
 from orchestrator.errors import TrainingError
 from orchestrator.training.scratch import Scratch, mapped_tensor
+
+
+def put_by(array: Tensor) -> None:
+    scratch = Scratch()
+    scratch.put(0, array)
+    scratch.in_order()
 
 
 def test_arrays_come_back_in_the_utterances_order() -> None:
@@ -82,6 +89,4 @@ def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch, where: st
 
     monkeypatch.setattr(scratch_module.tempfile, "TemporaryFile", opened)
     with pytest.raises(TrainingError, match=rf"{tempfile.gettempdir()}.*No space.*TMPDIR"):
-        scratch = Scratch()
-        scratch.put(0, torch.ones(2, 2))
-        scratch.in_order()
+        put_by(torch.ones(2, 2))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+import orchestrator.training.tokens as tokens_module
+from orchestrator.training.scratch import Scratch
 from orchestrator.training.tokens import Tokens
 
 TOKENS = Tokens(
@@ -31,3 +34,41 @@ def test_a_batch_of_one_step() -> None:
     steps, lengths = TOKENS.batch(torch.tensor([0]))
 
     assert (steps.tolist(), lengths.tolist()) == ([[[0, 1]]], [1])
+
+
+def test_tokens_that_were_put_by_are_as_long_as_they_are_unless_told() -> None:
+    scratch = Scratch()
+    scratch.put(1, torch.tensor([[3.0]]))
+    scratch.put(0, torch.tensor([[1.0], [2.0]]))
+    tokens = Tokens.of(scratch)
+
+    assert tokens.flat.tolist() == [[1], [2], [3]]
+    assert tokens.lengths.tolist() == [2, 1]
+    assert tokens.extents.tolist() == [2.0, 1.0]
+    assert Tokens.of(scratch, extents=torch.tensor([1.5, 1.0])).extents.tolist() == [1.5, 1.0]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_changed_tokens_are_the_same_numbers_with_room_and_without(
+    monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    asked = []
+    monkeypatch.setattr(tokens_module, "moves_whole", lambda size, **_: asked.append(size) or room)
+    changed = TOKENS.changed(lambda features: features / 3.0, device="cpu", share=0.5)
+    steps, lengths = changed.batch(torch.tensor([1, 0]))
+    expected, _ = TOKENS.batch(torch.tensor([1, 0]))
+
+    # six steps of two numbers of four bytes
+    assert asked == [48]
+    assert torch.equal(steps, expected / 3.0)
+    assert lengths.tolist() == [3, 1]
+    assert TOKENS.flat[1].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_batch_goes_to_the_device(monkeypatch: pytest.MonkeyPatch, room: bool) -> None:
+    monkeypatch.setattr(tokens_module, "moves_whole", lambda size, **_: room)
+    changed = TOKENS.changed(lambda features: features, device="meta", share=0.5)
+
+    assert (changed.flat.device.type == "meta") == room
+    assert changed.batch(torch.tensor([1, 0]))[0].device.type == "meta"

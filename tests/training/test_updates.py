@@ -17,7 +17,8 @@ from orchestrator.experiment.recipe import Training
 from orchestrator.training.data import Batch, PooledData
 from orchestrator.training.judges import EmotionJudge
 from orchestrator.training.loop import Fitted, fit
-from orchestrator.training.ranks import Ranks
+from orchestrator.training.memory import MemoryRanOutError
+from orchestrator.training.ranks import ALONE, Ranks
 from orchestrator.training.stage import Companion, Extra, Losses, Speech, Stage
 from orchestrator.training.task import Silent
 
@@ -80,6 +81,7 @@ def run(
     extra: Extra | None = None,
     companions: tuple[Companion, ...] = (),
     reporter: Any = None,
+    ranks: Ranks = ALONE,
     **options: Any,
 ) -> Fitted:
     settings = Training.model_validate(
@@ -101,7 +103,7 @@ def run(
         stages=[stage],
         settings=settings,
         seed=0,
-        ranks=Ranks(),
+        ranks=ranks,
         reporter=reporter or Silent(),
     )
 
@@ -222,6 +224,29 @@ def test_out_of_memory_again_is_an_error_that_says_what_to_lower() -> None:
 def test_out_of_memory_with_one_utterance_is_an_error_at_once() -> None:
     with pytest.raises(TrainingError, match="with 1 utterances at once; lower"):
         run(Small(room=0), micro_batch=1)
+
+
+@pytest.mark.parametrize(("options", "at_once"), [({}, 6), ({"micro_batch": 3}, 3)])
+def test_a_worker_among_others_says_how_many_were_too_many(
+    options: dict[str, Any], at_once: int
+) -> None:
+    """Of a batch of eleven the first of two workers has six; both begin again together."""
+    network = Small(room=1)
+    with pytest.raises(MemoryRanOutError, match=rf"^out of memory .* {at_once} utterances") as said:
+        run(network, ranks=Ranks(0, 2), batch_size=11, **options)
+
+    assert said.value.at_once == at_once
+    assert network.heard == [at_once]
+
+
+def test_who_begins_again_hears_fewer_at_once_and_says_so() -> None:
+    network = Small()
+    fitted = run(network, ranks=Ranks(at_once=3), micro_batch=6)
+
+    assert max(network.heard) == 3
+    assert close(fitted.state, run(Small()).state)
+    [note] = fitted.facts["notes"]  # type: ignore[misc]
+    assert "began again with 3 utterances at once" in note
 
 
 def test_other_errors_are_not_taken_for_it() -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+import orchestrator.training.encoder_networks as networks_module
 import orchestrator.training.vectors as vectors_module
 from models.layer_mix import LayerMixHead
-from orchestrator.training.encoder_networks import fit_statistics
 from orchestrator.training.data import PooledData
+from orchestrator.training.encoder_networks import fit_statistics
 from orchestrator.training.vectors import Vectors
 
 VALUES = np.arange(24, dtype=np.float64).reshape(4, 2, 3)
@@ -56,9 +57,7 @@ def test_batches_go_to_the_device() -> None:
 def test_statistics_by_columns_are_bitwise_those_of_all_at_once(
     monkeypatch: pytest.MonkeyPatch, columns: tuple[int, int], piece: int
 ) -> None:
-    import orchestrator.training.encoder_networks as networks
-
-    monkeypatch.setattr(networks, "PIECE_BYTES", piece)
+    monkeypatch.setattr(networks_module, "PIECE_BYTES", piece)
     layers, width = columns
     draw = np.random.default_rng(0)
     pooled = draw.normal(3.0, 2.0, (150, layers, width)).astype(np.float32)
