@@ -23,7 +23,7 @@ EMOTIONS = ("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadn
 def shipped_experiment(name: str, *, overrides: Sequence[str] = ()) -> Experiment:
     """An experiment file of this checkout, its folders unset: for its recipe and sizes alone."""
     file = Path(__file__).parent.parent / "experiments" / f"{name}.yaml"
-    roots = {variable: "/" for variable in re.findall(r"\$\{(\w+)\}", file.read_text())}
+    roots = dict.fromkeys(re.findall(r"\$\{(\w+)\}", file.read_text()), "/")
     return load_experiment(str(file), overrides=list(overrides), environment=roots)
 
 

@@ -87,18 +87,27 @@ class MappedArrays(Arrays):
         begins, ends = steps.low[:, 0].tolist(), (steps.high[:, -1] + 1).tolist()
         low, high = ((part - steps.low[:, :1]).numpy() for part in (steps.low, steps.high))
         found = torch.empty(*low.shape, *self.shape)
-        after = self._room("after", found.numel()).view(found.shape)
         longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
         heard = self._room("heard", longest * found.shape[2]).view(longest, -1).numpy()
-        # an utterance at a time stays in the processor's cache
+        after = self._room("after", found[0].numel()).view(found[0].shape)
+        between = steps.share.any(dim=1).tolist()
         lows, highs = found.numpy(), after.numpy()
+        # an utterance at a time stays in the processor's cache
         for place, (row, begin, end) in enumerate(zip(rows.tolist(), begins, ends, strict=True)):
+            view, out = self.views[row][begin:end], lows[place]
+            if not between[place] and np.array_equal(low[place, : end - begin], _axis(end - begin)):
+                # neither stretched nor cut between two items: nothing but the end is repeated
+                self.read(view, out[: end - begin])
+                out[end - begin :] = out[end - begin - 1]
+                continue
             items = heard[: end - begin]
-            self.read(self.views[row][begin:end], items)
+            self.read(view, items)
             # no place is out of bounds; clipping only saves a copy
-            items.take(low[place], axis=0, out=lows[place], mode="clip")
-            items.take(high[place], axis=0, out=highs[place], mode="clip")
-        return torch.lerp(found, after, steps.share[:, :, None], out=found)
+            items.take(low[place], axis=0, out=out, mode="clip")
+            if between[place]:
+                items.take(high[place], axis=0, out=highs, mode="clip")
+                torch.lerp(found[place], after, steps.share[place, :, None], out=found[place])
+        return found
 
     def read(self, view: NDArray[Any], out: NDArray[Any]) -> None:
         """Put the values of ``view``, normalised if that is wanted, into ``out``."""
@@ -202,6 +211,10 @@ def _between(flat: Tensor, starts: Tensor, steps: Steps) -> Tensor:
     device = str(flat.device)
     low, high = (moved(starts[:, None] + part, device) for part in (steps.low, steps.high))
     return torch.lerp(flat[low], flat[high], moved(steps.share, device)[:, :, None])
+
+
+def _axis(count: int) -> NDArray[np.int64]:
+    return np.arange(count, dtype=np.int64)
 
 
 def _cut(found: Tensor, beyond: Tensor) -> Tensor:

@@ -18,16 +18,16 @@ class Means:
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
-        # tensors, since to read one from a GPU means to wait for it
-        self.sums: dict[str, Tensor] = {}
+        # of a GPU tensors, since to read one means to wait for it
+        self.sums: dict[str, Tensor | float] = {}
         # of all workers, also where this one has no part of a batch
         self.labelled = self.extra = 0
 
     def add(self, sums: Mapping[str, Tensor]) -> None:
         """Sums over this worker's part of a batch."""
         for name, value in sums.items():
-            more = value.detach().double()
-            self.sums[name] = self.sums[name] + more if name in self.sums else more
+            more = value.item() if value.device.type == "cpu" else value.detach().double()
+            self.sums[name] = self.sums.get(name, 0.0) + more
 
     def row(self) -> dict[str, float]:
         """The means, over all workers."""

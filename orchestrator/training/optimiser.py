@@ -34,6 +34,8 @@ def new_optimiser(
             for (factor, decay), parameters in groups.items()
         ],
         lr=settings.lr,
+        # the same numbers, with fewer calls
+        foreach=True,
     )
 
 
