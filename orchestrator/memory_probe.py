@@ -89,6 +89,10 @@ class MemoryProbe:
         if outline.gpu and not _gpu_name():
             self.unmeasured = "fold runs ask for a GPU, and this machine has none"
             return
+        if outline.threads > (here := os.cpu_count() or 1):
+            # so many threads on so few cores would hold up everybody
+            self.unmeasured = f"fold runs ask for {outline.threads} CPUs, this machine has {here}"
+            return
         self._key = digest([VERSION, json.loads(outline.text()), _surroundings(outline)])
         self._need = _remembered(self._file).get(self._key)
         if self._need is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ class StudentClock:
         self.unmeasured = ""
         if resources.trial.gpus and not torch.cuda.is_available():
             self.unmeasured = "fold runs ask for a GPU, and this machine has none"
+        elif resources.trial.cpus > (here := os.cpu_count() or 1):
+            asked = resources.trial.cpus
+            self.unmeasured = f"fold runs ask for {asked} CPUs, and this machine has {here}"
         elif resources.student_workers > 1:
             self.unmeasured = (
                 "students are trained by several workers, which one process cannot stand for"

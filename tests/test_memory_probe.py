@@ -272,3 +272,16 @@ def test_a_process_of_its_own_measures_and_says_it(tmp_path: Path) -> None:
     # Python, torch and Ray alone hold some 200 MiB or more
     assert 100 * 2**20 < need.libraries < need.host < 4 * 2**30
     assert (need.gpu, need.gpu_total) == (0, 0)
+
+
+def test_more_threads_than_there_are_processors_are_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[list[str]]
+) -> None:
+    """A thousand threads on two processors would hold up everybody for minutes."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    with MemoryProbe(replace(OUTLINE, threads=3), memory=tmp_path) as probe:
+        assert probe.need() is None
+
+    assert not started
+    assert probe.unmeasured == "fold runs ask for 3 CPUs, this machine has 2"

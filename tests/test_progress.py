@@ -97,6 +97,16 @@ def test_a_failure_takes_what_will_not_be_run_off_the_total(
     assert "failed: trial 0: session=2: [out] of memory\n" in screen.getvalue()
 
 
+def test_a_note_is_said_at_once_and_changes_no_count(
+    progress: Progress, screen: io.StringIO
+) -> None:
+    progress.enter("fold runs", fold_runs=2)
+    progress.note("distilled, [demo], session=1: out of memory")
+
+    assert "note: distilled, [demo], session=1: out of memory\n" in screen.getvalue()
+    assert dict(progress._facts())["done"] == "0 of 2 (0 reused)"
+
+
 def test_an_error_speaks_for_itself(progress: Progress, screen: io.StringIO) -> None:
     with pytest.raises(ValueError, match="bad"), progress:
         raise ValueError("bad")

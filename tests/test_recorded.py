@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import orchestrator.recorded as recorded_module
+import orchestrator.training.updates as updates_module
 from orchestrator.errors import TrainingError
 from orchestrator.recorded import ended_by_errors, recorded_run
 from orchestrator.store import Store
@@ -81,6 +83,7 @@ def events(store: Store, key: str = "run") -> list[Event]:
     return [
         event
         for name in store.list(f"journal/{key}")
+        if name.endswith(".jsonl")
         for event in read_segment(store.read_bytes(name))
     ]
 
@@ -150,3 +153,38 @@ def test_a_run_that_fails_is_told_with_its_reason_and_fails(
     assert raised.value is error
     assert (start["event"], end["event"]) == ("start", "end")
     assert (end["status"], end["reason"]) == ("FAILED", f"{type(error).__name__}: {error}")
+
+
+def test_a_run_that_ran_out_of_memory_once_says_so_also_when_it_is_reused(
+    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = updates_module.Updates._gradients
+    faults = [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def gradients(self: Any, heard: Any, place: Any) -> Any:
+        if place.stage == "student" and faults:
+            raise faults.pop()
+        return taught(self, heard, place)
+
+    monkeypatch.setattr(updates_module.Updates, "_gradients", gradients)
+    outcomes = []
+    for key in ("first", "second"):
+        journal = journal_of(store, key)
+        outcomes.append(recorded_run(home.task(), store=store, journal=journal, parent="trial"))
+        journal.end("FINISHED")
+        assert [e["name"] for e in events(store, key) if e["event"] == "artifact"] == ["notes.txt"]
+
+    first, second = outcomes
+    assert not first.reused
+    assert second.reused
+    assert first.notes == second.notes
+    assert (
+        "out of memory with 8 utterances at once at update 0 of stage 'student'" in first.notes[0]
+    )
+
+
+def test_a_run_of_which_there_is_nothing_to_say_has_no_notes(home: Home, store: Store) -> None:
+    journal = journal_of(store)
+
+    assert recorded_run(home.task(), store=store, journal=journal, parent="trial").notes == ()
+    assert not any(event["event"] == "artifact" for event in events(store))

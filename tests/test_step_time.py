@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from orchestrator import step_time
-from orchestrator.step_time import TIMED, WARM_UPS, step_seconds, updates_of
+from orchestrator.experiment.experiment import Resources
+from orchestrator.step_time import TIMED, WARM_UPS, StudentClock, step_seconds, updates_of
 from orchestrator.training.task import FoldTask
 from tests.training.tiny import Home, experiment, fold_of
 
@@ -131,3 +132,13 @@ def test_the_student_hears_a_batch_of_the_length_it_is_trained_on(
 
     assert set(shapes) == {(6, round(heard / task.features.hop_seconds), width)}
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_more_threads_than_there_are_processors_are_not_timed(
+    monkeypatch: pytest.MonkeyPatch, task: FoldTask
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    clock = StudentClock(Resources.model_validate({"trial": {"cpus": 3}}), {task.corpus: 1.0})
+
+    assert clock.of([task]) is None
+    assert clock.unmeasured == "fold runs ask for 3 CPUs, and this machine has 2"

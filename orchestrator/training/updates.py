@@ -136,7 +136,8 @@ class Updates:
         set_rate(self.optimiser, rate)
         heard = _heard(stage, rows, beside, train=train, epoch=place.epoch)
         first = heard[0]
-        self.network.train()
+        if not self.network.training:
+            self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         for companion in stage.companions:
             companion.before_update(
@@ -233,7 +234,8 @@ class Updates:
 
     def _terms(self, one: _Heard, places: Tensor, whole: Whole | None) -> dict[str, Tensor]:
         """Sums of the terms over some utterances of a batch."""
-        terms = self._said(one, replace(one.batch(places), part_of=whole))
+        batch = one.batch(places)
+        terms = self._said(one, batch if whole is None else replace(batch, part_of=whole))
         if not one.extra:
             return {name: value.sum() for name, value in terms.items()}
         return {f"{EXTRA}{name}": one.weight * v.sum() for name, v in terms.items()}
