@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from orchestrator.experiment.experiment import Resources, TrialResources
 from orchestrator.memory_probe import Need
@@ -52,11 +53,16 @@ def fold_run_slots(
         need: of each worker of a fold run; None where it was not measured.
     """
     workers, trial = workers_of(resources), resources.trial
+    # several workers compute beside the process that waits for them, which computes on a GPU too
+    # what has one worker only
+    on_gpus = workers + 1 if workers > 1 else 1
+    parts = {CPUS: workers, GPUS: on_gpus, GPU_MEMORY: on_gpus, MEMORY: workers}
     asked = 0 if need is None else asked_bytes(need, workers)
     by_node = [_by_each(node, trial, need, asked) for node in nodes]
 
     def most(names: Iterable[str]) -> int:
-        return sum(min(one[name] for name in names) for one in by_node) // workers
+        held = sum(min(Fraction(one[name], parts[name]) for name in names) for one in by_node)
+        return math.floor(held)
 
     at_once, decides = most([CPUS]), CPUS
     fit = {CPUS: at_once}
@@ -82,6 +88,14 @@ def fold_run_slots(
     )
 
 
+def process_asks(resources: Resources, slots: Slots) -> dict[str, float]:
+    """What the process of a fold run asks Ray for; its workers ask for their own."""
+    trial = resources.trial
+    if workers_of(resources) > 1:
+        return {"CPU": 0.0, "GPU": trial.gpus, "memory": 0.0}
+    return {"CPU": float(trial.cpus), "GPU": trial.gpus, "memory": float(slots.memory)}
+
+
 def memory_told(slots: Slots, resources: Resources, need: Need | None) -> list[str]:
     """A line for each way in which memory limits fold runs, or does not hold one."""
     if need is None:
@@ -93,8 +107,8 @@ def memory_told(slots: Slots, resources: Resources, need: Need | None) -> list[s
     ):
         if name in slots.crowded:
             told.append(
-                f"a fold run needs about {gibibytes(bytes_needed)} of {name} (measured), more than "
-                f"{whose} for it; one at a time is tried. To need less, {MEND}"
+                f"a fold run needs about {gibibytes(bytes_needed)} of {name} ({need.how}), more "
+                f"than {whose} for it; one at a time is tried. To need less, {MEND}"
             )
     share = resources.trial.gpus
     if GPU_MEMORY not in slots.crowded and 0.0 < share * need.gpu_total < need.gpu:
@@ -106,7 +120,8 @@ def memory_told(slots: Slots, resources: Resources, need: Need | None) -> list[s
     if not slots.crowded and slots.decides == MEMORY:
         told.append(
             f"memory limits fold runs to {slots.at_once} at once: each needs about "
-            f"{gibibytes(need.host)} (measured)"
+            f"{gibibytes(need.host)} ({need.how}); if that is wrong, say it with "
+            "resources.trial.memory_gib"
         )
     return told
 
@@ -126,11 +141,6 @@ def asked_bytes(need: Need, workers: int) -> int:
     them and trains what has one worker only.
     """
     return need.host if workers == 1 else math.ceil(need.host * (workers + 1) / workers)
-
-
-def slots_of(node: Mapping[str, float], trial: TrialResources) -> int:
-    """Workers that one node holds by CPUs and GPUs; a fraction of a GPU never spans two."""
-    return min(_by_each(node, trial, None, 0).values())
 
 
 def _by_each(

@@ -65,6 +65,8 @@ class Need:
     """Of a GPU, its context included; 0 without one."""
     gpu_total: int = 0
     """Of the GPU that this was measured on."""
+    how: str = "measured"
+    """How this is known."""
 
 
 class MemoryProbe:
@@ -73,19 +75,22 @@ class MemoryProbe:
     Use as a context manager, which ends the process if it still runs.
 
     Args:
-        outline: of the experiment.
+        outline: of the experiment; None: nothing is measured.
         memory: folder where measurements are remembered.
+        said: what is known without measuring.
 
     Attributes:
         unmeasured: why there is no measurement; empty while there may still be one.
     """
 
-    def __init__(self, outline: Outline, *, memory: Path) -> None:
+    def __init__(self, outline: Outline | None, *, memory: Path, said: Need | None = None) -> None:
         self.unmeasured = ""
         self._file = memory / FILE
-        self._need: Need | None = None
+        self._need = said
         self._process: subprocess.Popen[bytes] | None = None
         self._stack = contextlib.ExitStack()
+        if outline is None:
+            return
         if outline.gpu and not _gpu_name():
             self.unmeasured = "fold runs ask for a GPU, and this machine has none"
             return
@@ -102,8 +107,12 @@ class MemoryProbe:
     def of(
         cls, experiment: Experiment, prepared: Iterable[Prepared], *, memory: Path
     ) -> MemoryProbe:
-        """Of an experiment's fold runs, its ablations' among them."""
-        return cls(outline_of(experiment, prepared), memory=memory)
+        """Of an experiment's fold runs, its ablations' among them; or what the file says."""
+        told = experiment.resources.trial.memory_gib
+        if told is None:
+            return cls(outline_of(experiment, prepared), memory=memory)
+        said = Need(round(told * 2**30), 0, how="as resources.trial.memory_gib says")
+        return cls(None, memory=memory, said=said)
 
     @property
     def running(self) -> bool:

@@ -198,6 +198,8 @@ def recogniser_task(
         seed=seed,
         threads=resources.trial.cpus,
         device=device,
+        gpus=resources.trial.gpus,
+        deterministic=resources.deterministic,
         checkpoint_minutes=resources.checkpoint_minutes,
         checkpoint_epochs=resources.checkpoint_epochs,
     )

@@ -50,6 +50,8 @@ STAGE_VERSIONS: dict[str, int] = {
 ARTIFACTS, BUILDING, DAMAGED, LOCKS = "artifacts", "building", "damaged", "locks"
 CHECKPOINTS = "checkpoints"
 """Folder of the states of fits under way."""
+FIT = "fit.json"
+"""Beside the states of a fit: stage and key of the artifact that it makes."""
 RESERVED = frozenset({ARTIFACTS, BUILDING, DAMAGED, LOCKS, CHECKPOINTS, REFERENCES})
 """Folders that nobody may name a result file after."""
 
@@ -118,6 +120,7 @@ class Store:
             self._remote = open_remote(self.uri, self._filesystem, shown=self.shown)
             cache = self._cache or os.environ.get("UNDERSTUDY_CACHE") or "~/.cache/understudy"
             self._root = Path(cache).expanduser().resolve() / digest(self.uri)[:16]
+        self._seen_there: set[str] = set()
         self._files: Files = self._remote or LocalFiles(self._root)
         self.references = None if self.used_by is None else References(self._files, self.used_by)
         """What ``used_by`` refers to."""
@@ -173,6 +176,16 @@ class Store:
                 return Artifact(folder, key, reused=True)
         return self._fetch(stage, key) if self._remote is not None else None
 
+    def _put_back(self, stage: str, artifact: Artifact) -> None:
+        """Upload a copy whose original was pruned elsewhere, once: other nodes look for that."""
+        name = _remote_name(stage, artifact.key)
+        if self._remote is None or name in self._seen_there:
+            return
+        with self.writing():
+            if not self._remote.exists(f"{name}/{MANIFEST}"):
+                self._remote.upload(artifact.path, name)
+        self._seen_there.add(name)
+
     def get(self, stage: str, key: str) -> Artifact:
         """The artifact of a key that an earlier call gave.
 
@@ -208,6 +221,7 @@ class Store:
         unnoted = self._note(stage, key)
         found = self.find(stage, key)
         if found is not None:
+            self._put_back(stage, found)
             return found
         with self.writing():
             if unnoted is not None:

@@ -11,11 +11,9 @@ from typing import Any
 
 from orchestrator.publication import INPUTS, MANIFEST, Entry, LocalFiles, holder, is_partial
 from orchestrator.references import REFERENCES, Referrers
-from orchestrator.store import ARTIFACTS, BUILDING, CHECKPOINTS, DAMAGED, LOCKS, Store
+from orchestrator.store import ARTIFACTS, BUILDING, CHECKPOINTS, DAMAGED, FIT, LOCKS, Store
 from orchestrator.store_use import running
 
-FIT = "fit.json"
-"""Beside the states of a fit: stage and key of the artifact that it makes."""
 PRUNED = "pruned-"
 """Beginning of what pruning has put under ``building/`` to remove it there."""
 RESULTS, JOURNAL, STUDIES = "results", "journal", "studies"

@@ -92,7 +92,8 @@ def to_prune(
     unused = [one for one in contents.artifacts if set(one.users) <= set(drop)]
     settled = tuple(one for one in unused if now - one.made >= SETTLED)
     gone = () if unknown else settled
-    kept = {(one.stage, one.key) for one in contents.artifacts if one not in gone}
+    kept = {(one.stage, one.key) for one in contents.artifacts}
+    kept -= {(one.stage, one.key) for one in gone}
     return Pruning(
         artifacts=gone,
         fits=tuple(fit for fit in contents.fits if _is_done_with(fit, now=now, days=days)),

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment.experiment import Resources
-from orchestrator.fold_run_slots import Slots, fold_run_slots, gibibytes, memory_told, slots_of
+from orchestrator.fold_run_slots import (
+    Slots,
+    fold_run_slots,
+    gibibytes,
+    memory_told,
+    process_asks,
+)
 from orchestrator.memory_probe import Need
 
 GIB = 2**30
@@ -98,10 +104,30 @@ def test_a_worker_asks_for_what_it_needs_unless_no_node_has_it() -> None:
     ("gpus", "workers"), [(0.3, 3), (0.5, 2), (0.51, 1), (0.1, 10), (1.0, 1), (2.0, 0)]
 )
 def test_a_fraction_of_a_gpu_never_spans_two(gpus: float, workers: int) -> None:
-    trial = resources(gpus=gpus).trial
+    asked = resources(gpus=gpus)
 
-    assert slots_of(node(99, 1, 1), trial) == workers
-    assert slots_of(node(99, 1, 3), trial) == (3 * workers if gpus <= 1 else 1)
+    assert fold_run_slots([node(99, 1, 1)], asked, None).at_once == workers
+    three = 3 * workers if gpus <= 1 else 1
+    assert fold_run_slots([node(99, 1, 3)], asked, None).at_once == three
+
+
+def test_who_waits_for_several_workers_needs_a_gpu_too() -> None:
+    """It trains what has one worker only, and predicts."""
+    two = resources(gpus=0.5, student_workers=2)
+
+    assert fold_run_slots([node(99, 1, 1)], two, None).at_once == 0
+    assert fold_run_slots([node(99, 1, 3)], two, None).at_once == 2
+    assert process_asks(two, fold_run_slots([node(99, 1, 3)], two, need(1.0))) == {
+        "CPU": 0.0,
+        "GPU": 0.5,
+        "memory": 0.0,
+    }
+
+
+def test_the_process_of_one_worker_asks_for_all_that_it_holds() -> None:
+    slots = fold_run_slots([node(64, 24)], resources(), need(1.0))
+
+    assert process_asks(resources(), slots) == {"CPU": 1.0, "GPU": 0.0, "memory": float(GIB)}
 
 
 def said(nodes: list[dict[str, float]], asked: Resources, needed: Need | None) -> list[str]:
@@ -117,7 +143,8 @@ def test_nothing_is_said_of_memory_that_does_not_limit() -> None:
 
 def test_memory_that_limits_is_said_in_one_line() -> None:
     assert said([node(64, 24)], resources(), need(0.9)) == [
-        "memory limits fold runs to 26 at once: each needs about 0.9 GiB (measured)"
+        "memory limits fold runs to 26 at once: each needs about 0.9 GiB (measured); if that "
+        "is wrong, say it with resources.trial.memory_gib"
     ]
 
 

@@ -15,8 +15,8 @@ from orchestrator import publication, store_pruning
 from orchestrator.errors import InputError, StoreError
 from orchestrator.publication import locked
 from orchestrator.references import References, begin
-from orchestrator.store import Store
-from orchestrator.store_contents import FIT, read_contents
+from orchestrator.store import FIT, Store
+from orchestrator.store_contents import read_contents
 from orchestrator.store_pruning import prune, to_prune
 from orchestrator.store_use import using
 from tests.stores import DAY, HOUR, far, made_ago, make, near, users_of

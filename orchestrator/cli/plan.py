@@ -231,7 +231,7 @@ def _memory(resources: ResourcesPlan) -> str:
     if need is None:
         return f"memory of a fold run: not measured; {resources.need_unmeasured}"
     whose = "a fold run" if resources.workers == 1 else "each worker of a fold run"
-    text = f"{whose} needs about {gibibytes(need.host)} of memory (measured)"
+    text = f"{whose} needs about {gibibytes(need.host)} of memory ({need.how})"
     if MEMORY in resources.fit:
         machine = gibibytes(resources.machine_bytes)
         text += f"; {resources.fit[MEMORY]} fit into this machine's {machine}"

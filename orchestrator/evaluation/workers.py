@@ -14,7 +14,7 @@ from orchestrator.errors import UnderstudyError
 from orchestrator.evaluation.attention_pictures import attention_picture
 from orchestrator.evaluation.sealed import Job, Scored
 from orchestrator.experiment.experiment import Resources
-from orchestrator.fold_run_slots import Slots
+from orchestrator.fold_run_slots import Slots, process_asks
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Artifact, Store
 from orchestrator.tracking.tree import RunTree
@@ -91,12 +91,9 @@ def run_jobs(
     left it unfit. One that has nothing left to do goes at once, so that another, still waiting for
     its resources, may have them.
     """
-    several = resources.student_workers > 1 or resources.teacher_workers > 1
+    asks = process_asks(resources, slots)
     actor_class: Any = ray.remote(
-        # with several Ray Train workers the actor only waits for them
-        num_cpus=0 if several else resources.trial.cpus,
-        num_gpus=0 if several else resources.trial.gpus,
-        memory=0 if several else slots.memory,
+        num_cpus=asks["CPU"], num_gpus=asks["GPU"], memory=asks["memory"]
     )(FoldWorker)
     queue = list(reversed(jobs))
     lost: dict[tuple[str | int, ...], int] = {}

@@ -91,6 +91,9 @@ class TrialResources(Section):
     """Threads of a fold run; one of its inputs, since sums depend on it."""
     gpus: Annotated[float, Field(ge=0.0)] = 0.0
     """Of each worker: a part of one, or some whole ones."""
+    memory_gib: Annotated[float, Field(ge=0.0)] | None = None
+    """Memory that a fold run is taken to need, in GiB; default: it is measured. 0: it does not
+    count."""
 
     @field_validator("gpus")
     @classmethod

@@ -20,7 +20,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
-from orchestrator.fold_run_slots import Slots
+from orchestrator.fold_run_slots import Slots, process_asks
 from orchestrator.memory_probe import MemoryProbe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
@@ -261,17 +261,7 @@ def _run_trials(
     experiment: Experiment,
 ) -> None:
     resources = experiment.resources
-    several = resources.student_workers > 1 or resources.teacher_workers > 1
-    # with several workers the actor only waits for them
-    bundle = (
-        {"CPU": 0.0, "GPU": 0.0}
-        if several
-        else {
-            "CPU": float(resources.trial.cpus),
-            "GPU": resources.trial.gpus,
-            "memory": float(slots.memory),
-        }
-    )
+    bundle = process_asks(resources, slots)
     # its warnings advise Tuner.restore; ours is to run the same command again
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)

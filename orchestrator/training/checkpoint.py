@@ -20,13 +20,11 @@ from torch import Tensor
 
 from orchestrator.canonical import JSON
 from orchestrator.errors import StoreError
-from orchestrator.store import CHECKPOINTS, Store
+from orchestrator.publication import holder
+from orchestrator.store import CHECKPOINTS, FIT, Store
 from orchestrator.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
-
-FIT = "fit.json"
-"""Beside the states of a fit: the stage and key of the artifact that it makes."""
 
 _STATE = re.compile(r"(?P<epoch>\d{6,})-(?P<digest>[0-9a-f]{32})\.safetensors")
 _PROGRESS = "progress"
@@ -68,10 +66,13 @@ class Progress:
         ``notes``, if there are any.
         """
         found: dict[str, JSON] = {}
+        notes = list(self.notes)
         if len(self.workers) > 1:
             found["workers"] = [list(pair) for pair in self.workers]
-        if self.notes:
-            found["notes"] = list(self.notes)
+            told = ", ".join(f"from epoch {epoch} on {count}" for epoch, count in self.workers)
+            notes.append(f"trained by changing numbers of workers: {told}")
+        if notes:
+            found["notes"] = [*notes]
         return found
 
 
@@ -87,8 +88,9 @@ class Saved:
 class Checkpoint:
     """The last two states of a fit, in the store: files whose names say epoch and content.
 
-    They lie under the key of what the fit makes, without the number of its workers: a fit that is
-    asked for with another number of them goes on from the same states.
+    They lie under the key of what the fit makes without the number of its workers, and that number.
+    A fit that has no state of its own goes on from what one with another number of workers left,
+    unless that is under way on this machine.
 
     Args:
         store: has them, so that another node can go on.
@@ -114,7 +116,9 @@ class Checkpoint:
         self.epochs = epochs
         self.clock = clock
         shared = {name: value for name, value in inputs.items() if name != "workers"}
-        self.folder = f"{CHECKPOINTS}/{stage}/{store.key(stage, shared)}"
+        self._stage = stage
+        self._shared = f"{CHECKPOINTS}/{stage}/{store.key(stage, shared)}-"
+        self.folder = f"{self._shared}{inputs.get('workers', 1)}"
         self._fit = json.dumps({"stage": stage, "key": store.key(stage, inputs)}).encode()
         self._last, self._last_epoch = clock(), 0
         self._claimed = self._failing = False
@@ -174,30 +178,23 @@ class Checkpoint:
         return saved
 
     def remove(self) -> None:
-        """Throw all states away: what they were for is done.
-
-        Those that a fit with another number of workers goes on with stay.
-        """
+        """Throw the fit's own states away: what they were for is done."""
         with contextlib.suppress(OSError):
-            named = f"{self.folder}/{FIT}"
-            if not self.store.files.exists(named) or self.store.files.read(named) == self._fit:
-                # whoever was killed in the middle of writing left a file of another name
-                self.store.files.remove_folder(self.folder)
+            # whoever was killed in the middle of writing left a file of another name
+            self.store.files.remove_folder(self.folder)
 
-    def _states(self) -> list[str]:
-        """Names of the states, the newest first."""
-        names = (name.rpartition("/")[2] for name in self.store.files.list(self.folder))
+    def _states(self, folder: str) -> list[str]:
+        """Names of the states in a folder, the newest first."""
+        names = (name.rpartition("/")[2] for name in self.store.files.list(folder))
         return sorted(filter(_STATE.fullmatch, names), key=_epoch, reverse=True)
 
     def _newest(self) -> bytes:
         """The newest state that is whole, as it lies; empty where there is none."""
         try:
-            for name in self._states():
-                if data := self._whole(name):
-                    # whoever goes on from it needs it, be it left by another number of workers
-                    with contextlib.suppress(OSError):
-                        self._claim()
-                    return data
+            for folder in (self.folder, *self._others()):
+                for name in self._states(folder):
+                    if data := self._whole(f"{folder}/{name}"):
+                        return data
         except OSError as error:
             raise StoreError(
                 f"store {self.store.shown!r}: the checkpoints in {self.folder} cannot be read "
@@ -205,18 +202,30 @@ class Checkpoint:
             ) from error
         return b""
 
+    def _others(self) -> list[str]:
+        """Folders of fits with other numbers of workers, none of which is under way here."""
+        names = self.store.files.list(f"{CHECKPOINTS}/{self._stage}")
+        folders = {name.rpartition("/")[0] for name in names if name.startswith(self._shared)}
+        found = []
+        for folder in sorted(folders - {self.folder}):
+            # one of which nobody says what it is for is let alone
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                key = str(json.loads(self.store.files.read(f"{folder}/{FIT}"))["key"])
+                if holder(self.store.lock(key)) is None:
+                    found.append(folder)
+        return found
+
     def _whole(self, name: str) -> bytes:
         """A state that can be gone on from; empty, and a warning, if it is none."""
         try:
-            data = self.store.files.read(f"{self.folder}/{name}")
-            if _digest(data) != name.partition("-")[2].partition(".")[0]:
+            data = self.store.files.read(name)
+            if _digest(data) != name.rpartition("/")[2].partition("-")[2].partition(".")[0]:
                 raise ValueError("not the bytes that were written")
             _unpacked(data)
         except (SafetensorError, FileNotFoundError, KeyError, TypeError, ValueError) as error:
             log.warning(
-                "checkpoint %s/%s is damaged or of another version (%s); the one before it is "
-                "used, or training begins anew",
-                self.folder,
+                "checkpoint %s is damaged or of another version (%s); the one before it is used, "
+                "or training begins anew",
                 name,
                 error,
             )
@@ -227,15 +236,13 @@ class Checkpoint:
         """Say, once, what the states are for."""
         if self._claimed:
             return
-        named = f"{self.folder}/{FIT}"
-        if not self.store.files.exists(named) or self.store.files.read(named) != self._fit:
-            self.store.files.write(named, self._fit)
+        self.store.files.write(f"{self.folder}/{FIT}", self._fit)
         self._claimed = True
 
     def _thin(self, written: str) -> None:
         """Keep the state just written and the newest before it."""
         # those of later epochs were passed over as damaged, or left by another version of the code
-        others = [name for name in self._states() if name != written]
+        others = [name for name in self._states(self.folder) if name != written]
         before = [name for name in others if _epoch(name) <= _epoch(written)]
         for name in set(others) - set(before[:1]):
             self.store.files.remove(f"{self.folder}/{name}")

@@ -38,9 +38,13 @@ def shared_inputs(task: FoldTask, *, workers: int) -> dict[str, Any]:
         "threads": task.threads,
         "workers": workers,
         "environment": environment_inputs(task.device),
-        # on a CPU there is no other mode
-        **({} if task.deterministic or task.device == "cpu" else {"deterministic": False}),
+        **mode_inputs(task.device, deterministic=task.deterministic),
     }
+
+
+def mode_inputs(device: str, *, deterministic: bool) -> dict[str, Any]:
+    """What a store key needs of ``resources.deterministic``; on a CPU there is no other mode."""
+    return {} if deterministic or device.startswith("cpu") else {"deterministic": False}
 
 
 def upstream(*stages: str) -> dict[str, Any]:

@@ -6,6 +6,15 @@ import torch
 
 from orchestrator.errors import TrainingError
 
+_SAID = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What allocators and libraries say whose errors have no class of their own."""
+
 
 class MemoryRanOutError(TrainingError):
     """Memory ran out in a way that this process cannot mend by itself.
@@ -27,10 +36,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an allocator, of a GPU or the CPU, had no more to give."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in said or "not enough memory" in said
-    )
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
 
 
 def free_cached() -> None:

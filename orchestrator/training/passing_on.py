@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,14 +67,16 @@ def passed_on(reporter: Reporter) -> Iterator[Any]:
     # a board on another node could be lost without this one
     board = actor.options(scheduling_strategy=strategy).remote()
     ended = threading.Event()
-    listening = threading.Thread(target=_listen, args=(board, reporter, ended), daemon=True)
-    listening.start()
-    try:
-        yield board
-    finally:
-        ended.set()
-        listening.join()
-        ray.kill(board)
+    with ThreadPoolExecutor(max_workers=1) as listeners:
+        listening = listeners.submit(_listen, board, reporter, ended)
+        try:
+            yield board
+        finally:
+            ended.set()
+            wait([listening])
+            ray.kill(board)
+        # what the reporter raised is raised here, as where there is one worker
+        listening.result()
 
 
 def _listen(board: Any, reporter: Reporter, ended: threading.Event) -> None:

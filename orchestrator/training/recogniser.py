@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from orchestrator.store import Artifact, Store, environment_inputs
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, Data, FrameData, scoring_batches
 from orchestrator.training.files import read_json, read_weights, statistics_tensors, write_fitted
-from orchestrator.training.inputs import plain, upstream
+from orchestrator.training.inputs import mode_inputs, plain, upstream
 from orchestrator.training.judges import Judge, Judged
 from orchestrator.training.loop import fit
 from orchestrator.training.networks import build_recogniser
@@ -77,6 +78,8 @@ class RecogniserTask:
     seed: int
     threads: int = 1
     device: str = "cpu"
+    gpus: float = 0.0
+    deterministic: bool = True
     checkpoint_minutes: float = 5.0
     checkpoint_epochs: int | None = None
 
@@ -94,6 +97,7 @@ class RecogniserTask:
             "seed": self.seed,
             "threads": self.threads,
             "environment": environment_inputs(self.device),
+            **mode_inputs(self.device, deterministic=self.deterministic),
         }
 
     def key(self, store: Store) -> str:
@@ -227,7 +231,7 @@ def recogniser_artifact(task: RecogniserTask, store: Store, *, reporter: Reporte
         epochs=task.checkpoint_epochs,
     )
     build = partial(_fit, task, store, checkpoint, reporter)
-    with fold_run_state(seed=task.seed, threads=task.threads):
+    with _state(task):
         artifact = store.obtain("recogniser", task.inputs, build)
     checkpoint.remove()
     return artifact
@@ -269,6 +273,12 @@ def _fit(
         "symbols": list(symbols.symbols),
     }
     write_fitted(folder, fitted, extra=statistics_tensors(mean, std), facts=facts)
+
+
+def _state(task: RecogniserTask) -> AbstractContextManager[None]:
+    return fold_run_state(
+        seed=task.seed, threads=task.threads, deterministic=task.deterministic, gpus=task.gpus
+    )
 
 
 def _place(section: Recogniser) -> str:
@@ -380,7 +390,7 @@ def recognition_errors(
             edits[rows] = _edits(said, [references[row] for row in rows.tolist()])
         np.save(folder / "edits.npy", edits)
 
-    with fold_run_state(seed=task.seed, threads=task.threads):
+    with _state(task):
         artifact = store.obtain("recognition", inputs, build)
     found: np.ndarray = np.load(artifact.path / "edits.npy")
     return found

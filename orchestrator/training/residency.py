@@ -52,7 +52,7 @@ def moves_whole(size: int, *, device: str, share: float) -> bool:
 
 def moved(tensor: Tensor, device: str) -> Tensor:
     """``tensor`` on ``device``; a GPU need not have finished what it was told before."""
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 

@@ -36,6 +36,9 @@ class Companion:
             epoch: over all stages, counted from 1: what draws are seeded with.
         """
 
+    def begin_again(self, update: int) -> None:
+        """Called when an update is taken again: what its first attempt left counts no longer."""
+
     def after_backward(self) -> None:
         """Called when the gradients of an update are there, before the network's step."""
 
@@ -53,7 +56,7 @@ class Companion:
 
 @dataclass(frozen=True)
 class Speech:
-    """Utterances in memory, other than the fold's training utterances, and their names."""
+    """Utterances of which batches are made, and their names."""
 
     data: Data
     ids: Sequence[str]

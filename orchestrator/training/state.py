@@ -59,6 +59,7 @@ def fold_run_state(
         torch.set_rng_state(torch_state)
         if cuda_state:
             torch.cuda.set_rng_state_all(cuda_state)
+            torch.cuda.set_per_process_memory_fraction(1.0)
             torch.cuda.empty_cache()
         torch.set_num_threads(before_threads)
         torch.use_deterministic_algorithms(before_deterministic, warn_only=before_warn_only)

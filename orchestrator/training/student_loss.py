@@ -113,6 +113,11 @@ class TemperatureCurriculum(Companion):
         self.sgd.zero_grad(set_to_none=True)
         self._seen[update] = [0.0, 0.0]
 
+    def begin_again(self, update: int) -> None:
+        """Forget what the first attempt left."""
+        self.sgd.zero_grad(set_to_none=True)
+        self._seen[update] = [0.0, 0.0]
+
     def after_backward(self) -> None:
         """Step against the student, by the gradient of all workers."""
         self.ranks.sum_gradients(self.module.parameters())

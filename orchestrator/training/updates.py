@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -21,14 +21,14 @@ from orchestrator.training.memory import MemoryRanOutError, free_cached, out_of_
 from orchestrator.training.optimiser import clip_gradients, new_optimiser, set_rate
 from orchestrator.training.precision import Precision
 from orchestrator.training.ranks import Ranks
-from orchestrator.training.stage import Losses, Speech, Stage
+from orchestrator.training.stage import Companion, Losses, Speech, Stage
 from orchestrator.training.state import rng_states, set_rng_states
 from orchestrator.training.weights import update_average
 from orchestrator.training.whole_batch import Gathered, Recording, Whole
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Draw:
     """A global batch, with the losses on it."""
 
     speech: Speech
@@ -49,9 +49,6 @@ class _Heard:
         if len(places) == len(self.rows):
             return self.whole
         return self.speech.data.batch(self.rows[places], epoch=self.epoch)
-
-    def ids(self, places: Tensor) -> list[str]:
-        return [self.speech.ids[row] for row in self.rows[places].tolist()]
 
 
 class Updates:
@@ -134,16 +131,13 @@ class Updates:
             TrainingError: a term or the gradient is not finite, or memory ran out twice.
         """
         set_rate(self.optimiser, rate)
-        heard = _heard(stage, rows, beside, train=train, epoch=place.epoch)
+        heard = _drawn(stage, rows, beside, train=train, epoch=place.epoch)
         first = heard[0]
         if not self.network.training:
             self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
-        for companion in stage.companions:
-            companion.before_update(
-                self.network, lambda: first.whole, update=place.update, epoch=place.epoch
-            )
-        sums = self._learned(heard, place)
+        self._ask(stage.companions, first, place)
+        sums = self._learned(heard, place, stage.companions)
         wrong = self._watch.wrong(place.update)
         if self.ranks.sum_gradients(self.parameters, bad=bool(wrong)):
             raise TrainingError(self.ranks.first_error(wrong))
@@ -154,7 +148,7 @@ class Updates:
         if self.settings.gradient_clip is not None:
             norm = clip_gradients(self.parameters, self.settings.gradient_clip)
             if self.precision.scaler is None:
-                ids = partial(first.ids, torch.arange(len(rows)))
+                ids = partial(_named, first.speech.ids, rows)
                 self._watch.see({"the norm of the gradient": norm}, place=place, ids=ids)
         if wrong := self._watch.wrong(place.update):
             # after the sum every worker sees the same
@@ -166,6 +160,24 @@ class Updates:
         means.extra += 0 if beside is None else len(beside)
         means.add(sums)
 
+    def _ask(self, companions: Sequence[Companion], first: _Draw, place: Place) -> None:
+        """What runs beside the network goes first."""
+        try:
+            for companion in companions:
+                companion.before_update(
+                    self.network, lambda: first.whole, update=place.update, epoch=place.epoch
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            largest = math.ceil(len(first.rows) / self.ranks.world)
+            raise TrainingError(
+                f"out of memory in the meta-update before update {place.update} of stage "
+                f"{place.stage!r} (epoch {place.epoch}), which hears {largest} utterances at once "
+                f"whatever micro_batch says; lower {self.key}.batch_size, or set recipe.meta."
+                "gradient: finite-difference or recipe.meta.kind: none"
+            ) from error
+
     def refuse_what_was_not_looked_at(self) -> None:
         """Look at all terms since the last time.
 
@@ -175,7 +187,9 @@ class Updates:
         if wrong := self._watch.wrong():
             raise TrainingError(wrong)
 
-    def _learned(self, heard: list[_Heard], place: Place) -> dict[str, Tensor]:
+    def _learned(
+        self, heard: list[_Draw], place: Place, companions: Sequence[Companion]
+    ) -> dict[str, Tensor]:
         """Gradients of all terms, and the terms' sums over this worker's part."""
         draws = rng_states()
         largest = max(math.ceil(len(one.rows) / self.ranks.world) for one in heard)
@@ -204,12 +218,14 @@ class Updates:
             f"same batch; set {self.key}.micro_batch: {self.micro} to begin so"
         )
         set_rng_states(draws)
-        return self._learned(heard, place)
+        for companion in companions:
+            companion.begin_again(place.update)
+        return self._learned(heard, place, companions)
 
-    def _gradients(self, heard: list[_Heard], place: Place) -> dict[str, Tensor]:
+    def _gradients(self, heard: list[_Draw], place: Place) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         together: list[Tensor] = []
-        seen: list[tuple[dict[str, Tensor], _Heard, Tensor]] = []
+        seen: list[tuple[dict[str, Tensor], _Draw, Tensor]] = []
         for one in heard:
             for places, whole in self._parts(one):
                 sums = self._terms(one, places, whole)
@@ -223,7 +239,9 @@ class Updates:
             self._backward(sum(together[1:], start=together[0]))
         # only now, since what memory ran out for is computed again
         for sums, one, places in seen:
-            self._watch.see(sums, place=place, ids=partial(one.ids, places))
+            # names, not the batch: a watch that looks seldom would keep it in memory
+            ids = partial(_named, one.speech.ids, one.rows[places])
+            self._watch.see(sums, place=place, ids=ids)
             for name, value in sums.items():
                 found[name] = found[name] + value if name in found else value
         return found
@@ -232,7 +250,7 @@ class Updates:
         if loss.requires_grad:
             self.precision.backward(loss)
 
-    def _terms(self, one: _Heard, places: Tensor, whole: Whole | None) -> dict[str, Tensor]:
+    def _terms(self, one: _Draw, places: Tensor, whole: Whole | None) -> dict[str, Tensor]:
         """Sums of the terms over some utterances of a batch."""
         batch = one.batch(places)
         terms = self._said(one, batch if whole is None else replace(batch, part_of=whole))
@@ -240,11 +258,11 @@ class Updates:
             return {name: value.sum() for name, value in terms.items()}
         return {f"{EXTRA}{name}": one.weight * v.sum() for name, v in terms.items()}
 
-    def _said(self, one: _Heard, batch: Batch) -> Mapping[str, Tensor]:
+    def _said(self, one: _Draw, batch: Batch) -> Mapping[str, Tensor]:
         with self.precision.autocast():
             return one.losses(self._forward(*batch.inputs), batch)
 
-    def _parts(self, one: _Heard) -> Iterator[tuple[Tensor, Whole | None]]:
+    def _parts(self, one: _Draw) -> Iterator[tuple[Tensor, Whole | None]]:
         """The worker's utterances of a batch, by their places in it, so many at once."""
         ranks = self.ranks
         mine = ranks.share(torch.arange(len(one.rows)))
@@ -260,7 +278,7 @@ class Updates:
                 alone = ranks.world == 1
                 yield places, None if alone else Gathered(one.rows, places, ranks=ranks)
 
-    def _compared(self, one: _Heard, mine: Tensor, *, micro: int) -> Iterator[tuple[Tensor, Whole]]:
+    def _compared(self, one: _Draw, mine: Tensor, *, micro: int) -> Iterator[tuple[Tensor, Whole]]:
         """The same where the losses of a part need the others': all are heard twice."""
         recording = Recording(one.rows, ranks=self.ranks)
         draws = rng_states()
@@ -276,19 +294,23 @@ class Updates:
             yield places, recording.again(places)
 
     @torch.no_grad()
-    def _join(self, one: _Heard, whole: Whole) -> None:
+    def _join(self, one: _Draw, whole: Whole) -> None:
         """Take part in what the workers tell each other, without an utterance of one's own."""
         stand_in = one.batch(torch.zeros(1, dtype=torch.long))
         self._said(one, replace(stand_in, part_of=whole))
 
 
-def _heard(
+def _named(ids: Sequence[str], rows: Tensor) -> list[str]:
+    return [ids[row] for row in rows.tolist()]
+
+
+def _drawn(
     stage: Stage, rows: Tensor, beside: Tensor | None, *, train: Speech, epoch: int
-) -> list[_Heard]:
-    heard = [_Heard(stage.speech or train, stage.losses, rows, epoch, stage.compares)]
+) -> list[_Draw]:
+    heard = [_Draw(stage.speech or train, stage.losses, rows, epoch, stage.compares)]
     extra = stage.extra
     if extra is not None and beside is not None:
-        more = _Heard(extra.speech, extra.losses, beside, epoch, extra.compares)
+        more = _Draw(extra.speech, extra.losses, beside, epoch, extra.compares)
         heard.append(replace(more, extra=True, weight=extra.weight))
     return heard
 

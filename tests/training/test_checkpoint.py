@@ -20,7 +20,7 @@ from pyarrow import fs
 from torch import Tensor
 
 from orchestrator.errors import StoreError
-from orchestrator.publication import LocalFiles
+from orchestrator.publication import LocalFiles, locked
 from orchestrator.remote import Remote
 from orchestrator.store import Store
 from orchestrator.training.checkpoint import Checkpoint, Progress, Saved
@@ -517,20 +517,41 @@ def fit_of(checkpoint: Checkpoint) -> dict[str, str]:
     return found
 
 
-def test_a_fit_with_another_number_of_workers_goes_on_from_it_and_has_it_then(
-    store: Store,
-) -> None:
+def test_a_fit_with_another_number_of_workers_goes_on_from_it_and_leaves_it(store: Store) -> None:
     one, two = checkpoint_in(store), checkpoint_in(store, workers=2)
     one.write(saved())
 
     assert fit_of(one) == {"stage": "student", "key": store.key("student", INPUTS)}
     assert same(saved(), two.read())
+    # from then on each has its own
+    two.write(saved(epoch=9))
     assert fit_of(two)["key"] == store.key("student", INPUTS | {"workers": 2})
-    # the one that went elsewhere with it has no claim to it now
-    one.remove()
-    assert same(saved(), two.read())
+    assert same(saved(), one.read())
+    assert same(saved(epoch=9), two.read())
     two.remove()
+    assert same(saved(), one.read())
+    one.remove()
     assert two.read() is None
+
+
+def test_a_fit_that_is_under_way_is_let_alone(local: Store) -> None:
+    """Whoever went on from it would have other numbers by how far it happens to be."""
+    one, two = checkpoint_in(local), checkpoint_in(local, workers=2)
+    one.write(saved())
+
+    with locked(local.lock(local.key("student", INPUTS)), purpose="a fit"):
+        assert two.read() is None
+        assert same(saved(), one.read())
+    assert same(saved(), two.read())
+
+
+def test_a_state_of_which_nobody_says_what_it_is_for_is_let_alone(local: Store) -> None:
+    one, two = checkpoint_in(local), checkpoint_in(local, workers=2)
+    one.write(saved())
+    local.files.remove(f"{one.folder}/fit.json")
+
+    assert two.read() is None
+    assert same(saved(), one.read())
 
 
 def test_other_inputs_are_another_fit(local: Store) -> None:
@@ -553,7 +574,10 @@ def test_it_is_told_how_many_workers_trained_from_when_on() -> None:
 
     progress.go_on_with(1)
 
-    assert progress.facts() == {"workers": [[1, 2], [5, 1]]}
+    assert progress.facts() == {
+        "workers": [[1, 2], [5, 1]],
+        "notes": ["trained by changing numbers of workers: from epoch 1 on 2, from epoch 5 on 1"],
+    }
 
 
 def _rank(rank: int, folder: Path, results: Any) -> None:

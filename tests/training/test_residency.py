@@ -92,3 +92,12 @@ def test_what_is_there_already_is_not_copied() -> None:
 
     assert moved(tensor, "cpu") is tensor
     assert moved(tensor, "meta").device.type == "meta"
+
+
+def test_what_lies_on_the_device_already_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what lies on the host can be pinned."""
+    there = torch.empty(2, device="meta")
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: 1 / 0)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *where, **how: tensor)
+
+    assert moved(there, "cuda") is there

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from models.distillation.contrastive import supervised_contrastive
+from models.distillation.objectives import distillation
 from orchestrator.errors import TrainingError
-from orchestrator.experiment.recipe import Training
+from orchestrator.experiment.recipe import CurriculumTemperature, Training
 from orchestrator.training.data import Batch, PooledData
 from orchestrator.training.judges import EmotionJudge
 from orchestrator.training.loop import Fitted, fit
 from orchestrator.training.memory import MemoryRanOutError
 from orchestrator.training.ranks import ALONE, Ranks
 from orchestrator.training.stage import Companion, Extra, Losses, Speech, Stage
+from orchestrator.training.student_loss import TemperatureCurriculum
 from orchestrator.training.task import Silent
 
 ROWS = 11
@@ -167,6 +169,8 @@ FAULTS: list[Callable[[], BaseException]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     lambda: MemoryError(),
     lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 64 bytes"),
+    lambda: RuntimeError("CUDA error: out of memory"),
+    lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
 ]
 
 
@@ -201,6 +205,51 @@ def test_an_update_begun_anew_asks_those_beside_it_once() -> None:
 
     # two batches an epoch
     assert (counts.before, counts.after) == (6, 6)
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_what_a_backward_pass_left_beside_the_network_counts_no_longer(spoilt: int) -> None:
+    """Memory ran out in the backward pass, behind the temperature's own gradient."""
+    teacher = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1))
+    section = CurriculumTemperature.model_validate({"kind": "curriculum", "epochs": 1})
+
+    def fitted(faults: list[int], **options: Any) -> tuple[Fitted, dict[str, Tensor]]:
+        hotter = TemperatureCurriculum(section, classes=3, device="cpu")
+        asked = {"backward": 0}
+
+        def fails(gradient: Tensor) -> None:
+            asked["backward"] += 1
+            if asked["backward"] in faults:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
+            output.logits.register_hook(fails)
+            said = teacher[batch.rows]
+            temperature = hotter(output.logits, said)
+            hotter.saw(temperature, len(batch.rows))
+            return {"distillation": distillation(output.logits, said, temperature=temperature)}
+
+        done = run(Small(), losses, companions=(hotter,), gradient_clip=None, **options)
+        return done, hotter.state()
+
+    options: dict[str, Any] = {} if spoilt == 0 else {"micro_batch": 4}
+    whole, temperature = fitted([], **options)
+    # the first backward pass of an update, or its second micro-batch's
+    again, other = fitted([3 + spoilt], **options)
+
+    assert "notes" in again.facts
+    assert close(again.state, whole.state)
+    assert close(other, temperature)
+    assert again.history[1] == pytest.approx(whole.history[1], abs=1e-5)
+
+
+def test_memory_that_runs_out_beside_the_network_says_what_to_lower() -> None:
+    class Hungry(Companion):
+        def before_update(self, *args: Any, **kwargs: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(TrainingError, match="meta-update before update 0 .* recipe.training.batch"):
+        run(Small(), companions=(Hungry(),))
 
 
 def test_an_update_begun_anew_draws_as_if_nothing_had_been() -> None:
