@@ -10,9 +10,10 @@ utterances with lengths like EmoDB's: from labels and the logits of a teacher, c
 judged on validation as its file says, every epoch written to a tracking journal, and a checkpoint
 left every six seconds (by default every five minutes). Beside every epoch, in the same
 process, the bare loop takes the same steps on the very same batches, already made and in memory:
-forward pass, cross-entropy, backward pass, clipping, AdamW, the average of the weights; and one
-forward pass over validation, which is asked of both. To gather batches, to distil, to look for what
-is not finite, to log, to judge and to leave checkpoints is the fold run's alone.
+forward pass, cross-entropy, backward pass, clipping, AdamW, the average of the weights, as torch
+gives them; and one forward pass over validation, which is asked of both. To gather batches, to
+distil, to look for what is not finite, to log, to judge and to leave checkpoints is the fold run's
+alone.
 
 ``ratio`` is utterances a second of the fold run by those of the bare loop, the median over pairs of
 epochs. ``ratio_augmented`` is the same where the fold run augments its batches as its file says,
@@ -52,6 +53,7 @@ from orchestrator.training.fold_run import run_fold
 from orchestrator.training.inputs import FrameSource
 from orchestrator.training.knowledge import knowledge_artifact
 from orchestrator.training.order import Order
+from orchestrator.training.precision import Precision
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.state import derived_seed, fold_run_state
 from orchestrator.training.student import fit_student, new_student, student_inputs
@@ -102,6 +104,10 @@ class Bare:
         seed = derived_seed("student", task.seed, task.fold)
         self.order = Order(settings, self.data.lengths, labels=task.train.labels, seed=seed)
         self.network = new_student(task, store)
+        self.forward = (
+            torch.compile(self.network, dynamic=True) if settings.compile else self.network
+        )
+        self.precision = Precision(settings.precision, device=task.device)
         self.labels = torch.tensor(task.train.labels, device=task.device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
@@ -119,11 +125,13 @@ class Bare:
         self.network.train()
         for batch in batches:
             self.optimiser.zero_grad(set_to_none=True)
-            logits = self.network(*batch.inputs).logits
-            loss = nn.functional.cross_entropy(logits, self.labels[batch.rows])
-            torch.autograd.backward(loss)
+            with self.precision.autocast():
+                logits = self.forward(*batch.inputs).logits
+                loss = nn.functional.cross_entropy(logits, self.labels[batch.rows])
+            self.precision.backward(loss)
+            self.precision.unscale(self.optimiser)
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self.optimiser.step()
+            self.precision.step(self.optimiser)
             self._average()
         self.network.eval()
         with torch.no_grad():

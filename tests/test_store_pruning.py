@@ -402,3 +402,20 @@ def test_a_lock_that_is_held_is_left_alone(tmp_path: Path) -> None:
         prune(store)
         assert store.lock(KEY).exists()
     assert [path.name for path in (store.folder / "locks").iterdir()] == ["in-use"]
+
+
+def test_a_copy_whose_original_was_pruned_elsewhere_is_put_back_when_it_is_wanted(
+    tmp_path: Path,
+) -> None:
+    """Else this machine would go on from it, and every other would look for it in vain."""
+    one, two = (far(tmp_path, used_by="x", cache=cache) for cache in ("one", "two"))
+    key = make(one, "student")
+    make(two, "student")
+    begin(one.files)
+    made_ago(tmp_path / "bucket", 2 * HOUR)
+    assert prune(one, drop=("x",), days=7.0, copies=True).artifacts
+
+    again = far(tmp_path, used_by="x", cache="two")
+    assert make(again, "student") == key
+    third = far(tmp_path, used_by="x", cache="three")
+    assert third.get("student", key).path.is_dir()
