@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import pytest
 import ray.train.torch
 import torch
@@ -24,7 +23,7 @@ from orchestrator.training.launch import launch
 from orchestrator.training.memory import MemoryRanOutError
 from orchestrator.training.ranks import Ranks
 from orchestrator.training.task import FoldTask, Reporter, Silent
-from tests.training.tiny import Home, tensors
+from tests.training.tiny import TRAINING, Home, tensors
 
 
 def task_on(device: str) -> FoldTask:
@@ -263,25 +262,38 @@ def test_a_worker_knows_how_many_it_may_hear_at_once(monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_ray_train_workers_fit_the_student_that_one_fits(home: Home, store: Store) -> None:
-    """Must show 5: matching first, augmentation, a running average and last batches of four."""
-    task = home.task(
-        schedule={"kind": "matching-first", "matching_epochs": 2},
+    """Twenty updates of contrast, distillation, matched tokens and meta-learning, augmented.
+
+    In double precision, and with every other objective: test_two_workers, without Ray.
+    """
+    task = home.rich_task(
+        objectives={
+            "cross_entropy": 1.0,
+            "distillation": 0.5,
+            "feature_map": 1.0,
+            "supervised_contrastive": 0.5,
+        },
         feature_map__match="tokens",
+        meta={"kind": "bilevel", "interval": 2},
+        student__dropout=0.0,
+        teacher__training=TRAINING,
+        training__epochs=20,
+        training__updates_per_epoch=1,
+        training__lr=5e-4,
+        training__batches="class-balanced",
         training__augment={"noise": 0.1, "time_masks": 1, "crop_seconds": 0.8},
         training__average_decay=0.5,
-        training__weight_decay=0.1,
     )
-    one = run_fold(task, store=store, reporter=Silent())
-    told = Told()
-    two = run_fold(dataclasses.replace(task, student_workers=2), store=store, reporter=told)
+    here, there = Told(), Told()
+    one = run_fold(task, store=store, reporter=here)
+    two = run_fold(dataclasses.replace(task, student_workers=2), store=store, reporter=there)
 
     assert one.artifact.key != two.artifact.key
     assert not two.reused
-    assert [step for step, _ in told.rows] == [1, 2, 3, 4, 5]
-    here, there = (
-        np.load(outcome.artifact.path / "validation_logits.npy") for outcome in (one, two)
-    )
-    np.testing.assert_allclose(there, here, atol=1e-5, rtol=0)
+    assert [step for step, _ in there.rows] == list(range(1, 21))
+    for (_, row), (_, expected) in zip(there.rows, here.rows, strict=True):
+        assert row == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert here.rows[0][1]["train/supervised_contrastive"] > 0.0
     assert (one.epoch, one.parameters) == (two.epoch, two.parameters)
     for name, value in tensors(one.artifact).items():
         torch.testing.assert_close(tensors(two.artifact)[name], value, atol=1e-5, rtol=1e-5)
