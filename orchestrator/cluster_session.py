@@ -10,12 +10,12 @@ from typing import Any
 
 import ray
 
+from orchestrator.capacity.machine_memory import room_bytes
+from orchestrator.capacity.memory_probe import MemoryProbe, Need
+from orchestrator.capacity.slots import Slots, fold_run_slots, memory_told, workers_of
 from orchestrator.corpus_inputs import Build
 from orchestrator.errors import UnderstudyError
 from orchestrator.experiment.experiment import Resources
-from orchestrator.fold_run_slots import Slots, fold_run_slots, memory_told, workers_of
-from orchestrator.machine_memory import room_bytes
-from orchestrator.memory_probe import MemoryProbe, Need
 from orchestrator.preparation import RunShards
 from orchestrator.progress import Progress
 

@@ -12,15 +12,15 @@ import torch
 
 from models.macs import count_parameters
 from models.satn import Satn
+from orchestrator.capacity.memory_probe import MemoryProbe
+from orchestrator.capacity.resources_plan import ResourcesPlan, resources_plan
+from orchestrator.capacity.step_time import StudentClock
 from orchestrator.evaluation.sealed import Job, evaluation_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.protocol import ProtocolSection
-from orchestrator.memory_probe import MemoryProbe
 from orchestrator.packing import Handle
 from orchestrator.preparation import PlannedFold, Prepared, plan_folds, read_corpora
 from orchestrator.protocols.fold import ROLES
-from orchestrator.resources_plan import ResourcesPlan, resources_plan
-from orchestrator.step_time import StudentClock
 from orchestrator.store import Store
 from orchestrator.sweep.probing import Parameter, probe_space
 from orchestrator.sweep.study import open_study, study_path, summarise

@@ -61,7 +61,7 @@ def told_memory() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         said = "import json; print(json.dumps({'host': 100 * 2**20, 'libraries': 50 * 2**20}))"
-        patch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
+        patch.setattr("orchestrator.capacity.memory_probe.COMMAND", ("-S", "-E", "-c", said))
         yield
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import ray
 from rich.console import Console
+from tests.test_memory_probe import OUTLINE, says
 
+from orchestrator.capacity.machine_memory import room_bytes
+from orchestrator.capacity.memory_probe import MemoryProbe, Need
 from orchestrator.cluster_session import (
     ResourceError,
     connect,
@@ -21,10 +24,7 @@ from orchestrator.cluster_session import (
 )
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.experiment import Resources
-from orchestrator.machine_memory import room_bytes
-from orchestrator.memory_probe import MemoryProbe, Need
 from orchestrator.progress import Progress
-from tests.test_memory_probe import OUTLINE, says
 
 GIB = 2**30
 

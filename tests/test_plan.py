@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 import pytest
 
+from orchestrator.capacity.memory_probe import Need
 from orchestrator.errors import CorpusError, ExperimentError
 from orchestrator.evaluation.sealed import evaluation_jobs
 from orchestrator.experiment import Experiment, load_experiment
-from orchestrator.memory_probe import Need
 from orchestrator.plan import plan
 from orchestrator.preparation import plan_folds, prepare, read_corpora
 from orchestrator.store import Store
@@ -203,7 +203,7 @@ def test_times_are_of_updates_and_fold_runs(
         measured.append(seconds)
         return 2.0
 
-    monkeypatch.setattr("orchestrator.step_time.step_seconds", step_seconds)
+    monkeypatch.setattr("orchestrator.capacity.step_time.step_seconds", step_seconds)
 
     found = plan(small.load(tmp_path))
 
@@ -250,9 +250,9 @@ def test_a_running_cluster_decides_how_many_at_once(
 def here(monkeypatch: pytest.MonkeyPatch, *, cpus: int, room: int, needs: str) -> None:
     """A machine, and what measuring a fold run says."""
     monkeypatch.setattr("os.cpu_count", lambda: cpus)
-    monkeypatch.setattr("orchestrator.resources_plan.room_bytes", lambda: room)
+    monkeypatch.setattr("orchestrator.capacity.resources_plan.room_bytes", lambda: room)
     said = f"import json; print(json.dumps({needs}))"
-    monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
+    monkeypatch.setattr("orchestrator.capacity.memory_probe.COMMAND", ("-S", "-E", "-c", said))
 
 
 def test_memory_limits_fold_runs_where_it_is_little(
@@ -267,7 +267,8 @@ def test_memory_limits_fold_runs_where_it_is_little(
     assert found.need == Need(host=2**30, libraries=0)
     assert found.need_unmeasured == ""
     assert found.memory_told == (
-        "memory limits fold runs to 24 at once: each needs about 1.0 GiB (measured)",
+        "memory limits fold runs to 24 at once: each needs about 1.0 GiB (measured); "
+        "if that is wrong, say it with resources.trial.memory_gib",
     )
 
 

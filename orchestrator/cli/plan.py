@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 
-from orchestrator.fold_run_slots import CPUS, GPU_MEMORY, GPUS, MEMORY, gibibytes
+from orchestrator.capacity.resources_plan import ResourcesPlan
+from orchestrator.capacity.slots import CPUS, GPU_MEMORY, GPUS, MEMORY, gibibytes
 from orchestrator.plan import (
     CorpusPlan,
     EvaluationPlan,
@@ -18,7 +19,6 @@ from orchestrator.plan import (
     UnlabelledPlan,
 )
 from orchestrator.progress import duration
-from orchestrator.resources_plan import ResourcesPlan
 from orchestrator.teachers_to_fit import Networks
 
 

@@ -13,8 +13,8 @@ from orchestrator.cli.shared import Json, console_for, print_json
 from orchestrator.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from orchestrator.store_contents import StoredArtifact, StoredFit
-    from orchestrator.store_pruning import Pruning
+    from orchestrator.store.contents import StoredArtifact, StoredFit
+    from orchestrator.store.pruning import Pruning
 
 store_app = typer.Typer(help="What experiments have left in a store.", no_args_is_help=True)
 
@@ -48,8 +48,8 @@ def store_list(
     """
     from orchestrator.cli.store_display import show_contents
     from orchestrator.store import STAGE_VERSIONS
-    from orchestrator.store_contents import read_contents, what
-    from orchestrator.store_finding import find_store
+    from orchestrator.store.contents import read_contents, what
+    from orchestrator.store.finding import find_store
 
     if stage is not None and stage not in STAGE_VERSIONS:
         raise InputError(f"--stage {stage!r}: no such stage; {nearest(stage, STAGE_VERSIONS)}")
@@ -91,10 +91,10 @@ def store_size(place: Place = None, as_json: Json = False) -> None:
     Example: `understudy store size ./understudy-store`
     """
     from orchestrator.cli.store_display import show_sizes
-    from orchestrator.store_contents import read_contents
-    from orchestrator.store_finding import find_store
-    from orchestrator.store_pruning import to_prune
-    from orchestrator.store_sizes import sizes_of
+    from orchestrator.store.contents import read_contents
+    from orchestrator.store.finding import find_store
+    from orchestrator.store.pruning import to_prune
+    from orchestrator.store.sizes import sizes_of
 
     store = find_store(place)
     contents = read_contents(store)
@@ -136,9 +136,9 @@ def store_prune(
     Example: `understudy store prune experiments/demo.yaml --yes`
     """
     from orchestrator.cli.store_display import show_pruning
-    from orchestrator.store_contents import read_contents
-    from orchestrator.store_finding import find_store
-    from orchestrator.store_pruning import prune, to_prune
+    from orchestrator.store.contents import read_contents
+    from orchestrator.store.finding import find_store
+    from orchestrator.store.pruning import prune, to_prune
 
     store, console = find_store(place), console_for(as_json=as_json)
     dropped = tuple(drop or ())

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from orchestrator.store_contents import StoredArtifact, StoredFit
-from orchestrator.store_pruning import Pruning
-from orchestrator.store_sizes import Amount, Sized, StoreSizes
+from orchestrator.store.contents import StoredArtifact, StoredFit
+from orchestrator.store.pruning import Pruning
+from orchestrator.store.sizes import Amount, Sized, StoreSizes
 
 _DIGITS, _WIDEST, _WORDY = 12, 400, "made from"
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 import orchestrator
 from orchestrator.canonical import digest
+from orchestrator.capacity.memory_probe import MemoryProbe
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
 from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.evaluation.metrics import METRICS, scores
@@ -27,7 +28,6 @@ from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_job
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
-from orchestrator.memory_probe import MemoryProbe
 from orchestrator.preparation import (
     PlannedFold,
     Prepared,
@@ -40,7 +40,7 @@ from orchestrator.preparation import (
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
-from orchestrator.store_use import using
+from orchestrator.store.use import using
 from orchestrator.sweep.study import recipe_and_features
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree

@@ -37,7 +37,7 @@ from orchestrator.speech_sources import (
     split_speakers,
 )
 from orchestrator.store import Store
-from orchestrator.store_use import using
+from orchestrator.store.use import using
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.files import FACTS, read_json

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import ray
 
+from orchestrator.capacity.slots import Slots, process_asks
 from orchestrator.errors import UnderstudyError
 from orchestrator.evaluation.attention_pictures import attention_picture
 from orchestrator.evaluation.sealed import Job, Scored
 from orchestrator.experiment.experiment import Resources
-from orchestrator.fold_run_slots import Slots, process_asks
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Artifact, Store
 from orchestrator.tracking.tree import RunTree

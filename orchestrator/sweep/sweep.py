@@ -15,18 +15,18 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 
+from orchestrator.capacity.memory_probe import MemoryProbe
+from orchestrator.capacity.slots import Slots, process_asks
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.experiment import Selected
 from orchestrator.experiment.loading import override_recipe
-from orchestrator.fold_run_slots import Slots, process_asks
-from orchestrator.memory_probe import MemoryProbe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
-from orchestrator.store_use import using
+from orchestrator.store.use import using
 from orchestrator.sweep.searcher import StudySearcher
 from orchestrator.sweep.study import (
     BELONGS_TO,

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UnderstudyError
-from orchestrator.publication import locked
+from orchestrator.store.publication import locked
 from orchestrator.tracking.address import redacted, sqlite_path
 
 if TYPE_CHECKING:

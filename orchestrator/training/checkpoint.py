@@ -20,8 +20,8 @@ from torch import Tensor
 
 from orchestrator.canonical import JSON
 from orchestrator.errors import StoreError
-from orchestrator.publication import holder
 from orchestrator.store import CHECKPOINTS, FIT, Store
+from orchestrator.store.publication import holder
 from orchestrator.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)

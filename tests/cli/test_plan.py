@@ -13,8 +13,8 @@ import optuna
 import pytest
 from rich.console import Console
 
+from orchestrator.capacity.memory_probe import Need
 from orchestrator.cli.plan import show_plan
-from orchestrator.memory_probe import Need
 from orchestrator.plan import plan
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
@@ -28,8 +28,8 @@ from tests.cli.said import Said
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "DRAWS", 40)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    monkeypatch.setattr("orchestrator.resources_plan.room_bytes", lambda: 9 * 2**30)
-    monkeypatch.setattr("orchestrator.resources_plan.machine_bytes", lambda: 10 * 2**30)
+    monkeypatch.setattr("orchestrator.capacity.resources_plan.room_bytes", lambda: 9 * 2**30)
+    monkeypatch.setattr("orchestrator.capacity.resources_plan.machine_bytes", lambda: 10 * 2**30)
 
 
 def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said]) -> None:
@@ -124,8 +124,8 @@ def test_memory_that_is_little_is_told(
     texts: tuple[str, ...],
 ) -> None:
     code = f"import json; print(json.dumps({{'host': {needed}, 'libraries': 0}}))"
-    monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", code))
-    monkeypatch.setattr("orchestrator.resources_plan.room_bytes", lambda: 5 * 2**30)
+    monkeypatch.setattr("orchestrator.capacity.memory_probe.COMMAND", ("-S", "-E", "-c", code))
+    monkeypatch.setattr("orchestrator.capacity.resources_plan.room_bytes", lambda: 5 * 2**30)
 
     said = understudy("plan", small.write(tmp_path))
 

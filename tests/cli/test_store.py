@@ -12,9 +12,9 @@ import pytest
 import typer
 
 from orchestrator.store import Store
-from orchestrator.store_use import using
+from orchestrator.store.use import using
 from tests.cli.said import Said
-from tests.stores import DAY, HOUR, made_ago, make, near
+from tests.store.stores import DAY, HOUR, made_ago, make, near
 
 Understudy = Callable[..., Said]
 

@@ -15,8 +15,8 @@ from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.evaluation.evaluate import EvaluationError, EvaluationOutcome, run_evaluation
 from orchestrator.experiment import Experiment
 from orchestrator.store import Store
-from orchestrator.store_contents import read_contents
-from orchestrator.store_pruning import to_prune
+from orchestrator.store.contents import read_contents
+from orchestrator.store.pruning import to_prune
 from orchestrator.sweep.sweep import best_of, run_sweep
 from tests import small
 

@@ -95,7 +95,7 @@ def test_a_node_with_little_memory_runs_fewer_trials_at_once(
     (node,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
     needed = int(node["memory"] / 1.5)
     said = f"import json; print(json.dumps({{'host': {needed}, 'libraries': 0}}))"
-    monkeypatch.setattr("orchestrator.memory_probe.COMMAND", ("-S", "-E", "-c", said))
+    monkeypatch.setattr("orchestrator.capacity.memory_probe.COMMAND", ("-S", "-E", "-c", said))
     asked: list[dict[str, float]] = []
     with_resources = tune.with_resources
     monkeypatch.setattr(

@@ -20,9 +20,9 @@ from pyarrow import fs
 from torch import Tensor
 
 from orchestrator.errors import StoreError
-from orchestrator.publication import LocalFiles, locked
-from orchestrator.remote import Remote
 from orchestrator.store import Store
+from orchestrator.store.publication import LocalFiles, locked
+from orchestrator.store.remote import Remote
 from orchestrator.training.checkpoint import Checkpoint, Progress, Saved
 from orchestrator.training.ranks import Ranks
 

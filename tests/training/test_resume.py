@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from orchestrator.errors import StoreError
 from orchestrator.experiment.recipe import Training
 from orchestrator.preparation import prepare
-from orchestrator.publication import LocalFiles
 from orchestrator.store import Artifact, Store
+from orchestrator.store.publication import LocalFiles
 from orchestrator.training.checkpoint import Checkpoint
 from orchestrator.training.data import Batch, PooledData
 from orchestrator.training.fold_run import Role, run_fold
@@ -443,7 +443,7 @@ def test_a_store_that_turns_read_only_is_named_and_a_re_run_goes_on(
             super().metrics(values, step=step)
             if step == 2:
                 monkeypatch.setattr(LocalFiles, "write", refused)
-                monkeypatch.setattr("orchestrator.store.seal", refused)
+                monkeypatch.setattr("orchestrator.store.store.seal", refused)
 
     refusing = Refused(0)
     with pytest.raises(StoreError, match="Read-only file system.*make it writable"):

@@ -18,7 +18,7 @@ from orchestrator.corpora.fetching.record import RECORD, entry, read_record, siz
 from orchestrator.corpora.fetching.sources import SOURCES, Source
 from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError, nearest
-from orchestrator.publication import locked
+from orchestrator.store.publication import locked
 
 _LOCK: Final = "lock"
 _OWN: Final = {

@@ -21,7 +21,7 @@ from orchestrator.corpora.fetching.fetch import Fetched, fetch_corpus
 from orchestrator.corpora.fetching.sources import SOURCES
 from orchestrator.corpora.layouts.kinds import KINDS
 from orchestrator.errors import CorpusError
-from orchestrator.publication import locked
+from orchestrator.store.publication import locked
 from tests.corpora.file_server import FileServer, serving
 
 HASTE = Patience(tries=2, first_pause=0.001, timeouts=(2.0, 2.0))

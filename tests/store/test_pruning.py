@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import publication, store_pruning
 from orchestrator.errors import InputError, StoreError
-from orchestrator.publication import locked
-from orchestrator.references import References, begin
-from orchestrator.store import FIT, Store
-from orchestrator.store_contents import read_contents
-from orchestrator.store_pruning import prune, to_prune
-from orchestrator.store_use import using
-from tests.stores import DAY, HOUR, far, made_ago, make, near, users_of
+from orchestrator.store import FIT, Store, publication
+from orchestrator.store import pruning as store_pruning
+from orchestrator.store.contents import read_contents
+from orchestrator.store.pruning import prune, to_prune
+from orchestrator.store.publication import locked
+from orchestrator.store.references import References, begin
+from orchestrator.store.use import using
+from tests.store.stores import DAY, HOUR, far, made_ago, make, near, users_of
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 KEY = "ab" * 32
 
 
@@ -333,7 +333,7 @@ KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 from orchestrator.store import Store
-from orchestrator.store_pruning import prune
+from orchestrator.store.pruning import prune
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import StoreError
-from orchestrator.publication import gate, holder, locked
-from orchestrator.references import begin
-from orchestrator.store import LOCKS, Store
+from orchestrator.store.publication import gate, holder, locked
+from orchestrator.store.references import begin
+from orchestrator.store.store import LOCKS, Store
 
 GATE = "in-use"
 """Lock file through which every command goes that uses a store, and, alone, whoever prunes it."""

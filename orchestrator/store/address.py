@@ -12,7 +12,7 @@ from orchestrator.errors import StoreError
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-    from orchestrator.remote import Remote
+    from orchestrator.store.remote import Remote
 
 
 def local_folder(uri: str) -> Path | None:
@@ -44,7 +44,7 @@ def open_remote(uri: str, filesystem: FileSystem | None, *, shown: str) -> Remot
     """
     from pyarrow import fs
 
-    from orchestrator.remote import Remote
+    from orchestrator.store.remote import Remote
 
     if filesystem is not None:
         return Remote(filesystem, uri)

@@ -19,12 +19,11 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from orchestrator import publication
 from orchestrator.errors import StoreError
-from orchestrator.store import STAGE_VERSIONS, Artifact, Store, environment_inputs
+from orchestrator.store import STAGE_VERSIONS, Artifact, Store, environment_inputs, publication
 
 INPUTS = {"seed": 3, "lr": 5e-4, "names": ("b", "a")}
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def write(text: str) -> Callable[[Path], None]:
@@ -396,7 +395,7 @@ def test_another_node_fetches_instead_of_building(tmp_path: Path) -> None:
 def test_an_upload_that_stops_half_way_publishes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.remote import Remote
+    from orchestrator.store.remote import Remote
 
     def cut(self: Remote, name: str, data: bytes) -> None:
         raise OSError("connection lost")

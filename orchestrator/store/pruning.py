@@ -11,10 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import InputError, nearest
-from orchestrator.publication import LocalFiles, locked
-from orchestrator.references import REFERENCES, References, Referrers
-from orchestrator.store import BUILDING, Store
-from orchestrator.store_contents import (
+from orchestrator.store.contents import (
     PRUNED,
     Contents,
     Leftover,
@@ -22,7 +19,10 @@ from orchestrator.store_contents import (
     StoredFit,
     read_contents,
 )
-from orchestrator.store_use import lock_files, pruning
+from orchestrator.store.publication import LocalFiles, locked
+from orchestrator.store.references import REFERENCES, References, Referrers
+from orchestrator.store.store import BUILDING, Store
+from orchestrator.store.use import lock_files, pruning
 
 DAYS = 7.0
 """Default of how long states of a fit that nobody goes on with are kept."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import memory_probe
-from orchestrator.memory_probe import FILE, MemoryProbe, Need, outline_of
-from orchestrator.miniature import Outline
+from orchestrator.capacity import memory_probe
+from orchestrator.capacity.memory_probe import FILE, MemoryProbe, Need, outline_of
+from orchestrator.capacity.miniature import Outline
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
 from tests.training.tiny import RICH, experiment
@@ -77,7 +77,7 @@ def test_another_version_measures_again(
 ) -> None:
     with MemoryProbe(OUTLINE, memory=tmp_path) as probe:
         probe.need()
-    monkeypatch.setattr(f"orchestrator.memory_probe.{version}", "another")
+    monkeypatch.setattr(f"orchestrator.capacity.memory_probe.{version}", "another")
     with MemoryProbe(OUTLINE, memory=tmp_path) as probe:
         probe.need()
 
@@ -212,8 +212,8 @@ FORKS = """\
 import json, os, sys
 import orchestrator.sweep.trial
 import torch._dynamo  # which AdamW asks for
-from orchestrator.memory_probe import measure
-from orchestrator.miniature import Outline
+from orchestrator.capacity.memory_probe import measure
+from orchestrator.capacity.miniature import Outline
 
 for line in sys.stdin:
     if not os.fork():
@@ -261,7 +261,7 @@ def test_a_process_of_its_own_measures_and_says_it(tmp_path: Path) -> None:
     outline = replace(outlined(tmp_path), seconds=0.5)
 
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "orchestrator.memory_probe"],
+        [sys.executable, "-P", "-m", "orchestrator.capacity.memory_probe"],
         input=outline.text(),
         capture_output=True,
         text=True,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.publication import INPUTS, MANIFEST, Entry, LocalFiles, holder, is_partial
-from orchestrator.references import REFERENCES, Referrers
-from orchestrator.store import ARTIFACTS, BUILDING, CHECKPOINTS, DAMAGED, FIT, LOCKS, Store
-from orchestrator.store_use import running
+from orchestrator.store.publication import INPUTS, MANIFEST, Entry, LocalFiles, holder, is_partial
+from orchestrator.store.references import REFERENCES, Referrers
+from orchestrator.store.store import ARTIFACTS, BUILDING, CHECKPOINTS, DAMAGED, FIT, LOCKS, Store
+from orchestrator.store.use import running
 
 PRUNED = "pruned-"
 """Beginning of what pruning has put under ``building/`` to remove it there."""

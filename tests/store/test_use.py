@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StoreError
-from orchestrator.store_use import pruning, running, using
-from tests.stores import near
+from orchestrator.store.use import pruning, running, using
+from tests.store.stores import near
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 CHILD = """
 import sys, time
 from orchestrator.store import Store
-from orchestrator.store_use import using
+from orchestrator.store.use import using
 
 with using(Store(sys.argv[1], used_by="small"), command="the evaluation 'small'"):
     print("in", flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.store_contents import RESULTS, STUDIES, Contents
+from orchestrator.store.contents import RESULTS, STUDIES, Contents
 
 
 class Sized(Protocol):

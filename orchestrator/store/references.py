@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-from orchestrator.publication import Files
+from orchestrator.store.publication import Files
 
 REFERENCES = "references"
 _BEGUN = f"{REFERENCES}/begun"

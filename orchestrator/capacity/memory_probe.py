@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orchestrator
 from orchestrator.canonical import digest
+from orchestrator.capacity.machine_memory import peak_private_bytes
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import ablation_recipes
-from orchestrator.machine_memory import peak_private_bytes
 from orchestrator.store import environment_inputs
 
 if TYPE_CHECKING:
-    from orchestrator.miniature import Outline
+    from orchestrator.capacity.miniature import Outline
     from orchestrator.preparation import Prepared
 
-# orchestrator.miniature is imported where it is used: torch takes seconds
+# orchestrator.capacity.miniature is imported where it is used: torch takes seconds
 
 FILE: Final = "fold-run-memory.json"
 """Name of what is remembered, in the store's folder: from digests to needs."""
@@ -41,7 +41,7 @@ FILE: Final = "fold-run-memory.json"
 VERSION: Final = 1
 """Raised when the same fold runs are measured differently."""
 
-COMMAND: tuple[str, ...] = ("-P", "-m", "orchestrator.memory_probe")
+COMMAND: tuple[str, ...] = ("-P", "-m", "orchestrator.capacity.memory_probe")
 PATIENCE: Final = 120.0
 """Seconds that measuring may take, from its start, where somebody waits to read it."""
 HEADROOM: Final = 0.15
@@ -195,7 +195,7 @@ class MemoryProbe:
 
 def outline_of(experiment: Experiment, prepared: Iterable[Prepared]) -> Outline:
     """What the memory of an experiment's fold runs depends on: recipes as they are written."""
-    from orchestrator.miniature import Outline, shrunk
+    from orchestrator.capacity.miniature import Outline, shrunk
 
     prepared = tuple(prepared)
     resources = experiment.resources
@@ -276,7 +276,7 @@ def measure(outline: Outline) -> Need:
     """What this process comes to hold by the fold runs of ``outline``; once a process."""
     # what a worker of a sweep imports, which is more than that of an evaluation
     import orchestrator.sweep.trial  # noqa: F401
-    from orchestrator.miniature import run_miniatures
+    from orchestrator.capacity.miniature import run_miniatures
 
     libraries = peak_private_bytes()
     with tempfile.TemporaryDirectory() as folder:
@@ -296,7 +296,7 @@ def _gpu_bytes() -> tuple[int, int]:
 
 
 def _main() -> None:
-    from orchestrator.miniature import Outline
+    from orchestrator.capacity.miniature import Outline
 
     print(json.dumps(asdict(measure(Outline.of_text(sys.stdin.read())))))
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.publication import locked
-from orchestrator.references import begin
 from orchestrator.store import FIT, Store
-from orchestrator.store_contents import read_contents, what
-from orchestrator.store_sizes import Amount, ExperimentSize, sizes_of
-from orchestrator.store_use import using
+from orchestrator.store.contents import read_contents, what
+from orchestrator.store.publication import locked
+from orchestrator.store.references import begin
+from orchestrator.store.sizes import Amount, ExperimentSize, sizes_of
+from orchestrator.store.use import using
 from orchestrator.training import checkpoint
-from tests.stores import far, make, near, users_of
+from tests.store.stores import far, make, near, users_of
 
 
 @pytest.fixture(params=[near, far], ids=["local", "remote"])

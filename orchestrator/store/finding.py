@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.errors import InputError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.reading import read_file, substitute
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 USUAL = str(Experiment.model_fields["store"].default)
 """Where an experiment's store is unless its file says otherwise."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StoreError
-from orchestrator.publication import LocalFiles
-from orchestrator.references import References, Referrers, begin, experiments_in
 from orchestrator.store import Store
-from tests.stores import far, make, near
+from orchestrator.store.publication import LocalFiles
+from orchestrator.store.references import References, Referrers, begin, experiments_in
+from tests.store.stores import far, make, near
 
 KEY = "ab" * 32
 

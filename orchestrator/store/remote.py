@@ -10,7 +10,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from orchestrator.publication import INPUTS, MANIFEST, Entry, fault, is_partial
+from orchestrator.store.publication import INPUTS, MANIFEST, Entry, fault, is_partial
 
 _ATOMIC = {"s3", "gcs", "abfs"}
 """Object stores: an object appears whole when its stream is closed, and has no cheap rename."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ExperimentError, InputError, StoreError
-from orchestrator.store_finding import find_store
-from tests.stores import make, near
+from orchestrator.store.finding import find_store
+from tests.store.stores import make, near
 
 
 def test_a_folder_or_its_uri(tmp_path: Path) -> None:

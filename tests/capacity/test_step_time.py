@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import step_time
+from orchestrator.capacity import step_time
+from orchestrator.capacity.step_time import TIMED, WARM_UPS, StudentClock, step_seconds, updates_of
 from orchestrator.experiment.experiment import Resources
-from orchestrator.step_time import TIMED, WARM_UPS, StudentClock, step_seconds, updates_of
 from orchestrator.training.task import FoldTask
 from tests.training.tiny import Home, experiment, fold_of
 

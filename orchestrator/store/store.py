@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.canonical import JSON, digest, readable
 from orchestrator.errors import StoreError, nearest
-from orchestrator.publication import (
+from orchestrator.store.address import local_folder, open_remote, without_credentials
+from orchestrator.store.publication import (
     INPUTS,
     MANIFEST,
     Files,
@@ -26,13 +27,12 @@ from orchestrator.publication import (
     publish,
     seal,
 )
-from orchestrator.references import REFERENCES, References
-from orchestrator.store_address import local_folder, open_remote, without_credentials
+from orchestrator.store.references import REFERENCES, References
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-    from orchestrator.remote import Remote
+    from orchestrator.store.remote import Remote
 
 STAGE_VERSIONS: dict[str, int] = {
     "features": 1,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from orchestrator.capacity.machine_memory import machine_bytes, room_bytes
+from orchestrator.capacity.memory_probe import MemoryProbe, Need
+from orchestrator.capacity.slots import fold_run_slots, memory_told, workers_of
 from orchestrator.experiment.experiment import Resources
-from orchestrator.fold_run_slots import fold_run_slots, memory_told, workers_of
-from orchestrator.machine_memory import machine_bytes, room_bytes
-from orchestrator.memory_probe import MemoryProbe, Need
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import machine_memory
-from orchestrator.machine_memory import machine_bytes, peak_private_bytes, room_bytes
+from orchestrator.capacity import machine_memory
+from orchestrator.capacity.machine_memory import machine_bytes, peak_private_bytes, room_bytes
 
 STATUS = """\
 Name:\tpython

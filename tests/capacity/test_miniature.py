@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from models.vertical_vit import VerticalVit
+from orchestrator.capacity.memory_probe import outline_of
+from orchestrator.capacity.miniature import SCORED, Outline, miniature, run_miniatures, shrunk
 from orchestrator.experiment import Experiment
-from orchestrator.memory_probe import outline_of
-from orchestrator.miniature import SCORED, Outline, miniature, run_miniatures, shrunk
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
 from tests.models.encoders import save_waveform_model, save_whisper

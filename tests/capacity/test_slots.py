@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.experiment.experiment import Resources
-from orchestrator.fold_run_slots import (
+from orchestrator.capacity.memory_probe import Need
+from orchestrator.capacity.slots import (
     Slots,
     fold_run_slots,
     gibibytes,
     memory_told,
     process_asks,
 )
-from orchestrator.memory_probe import Need
+from orchestrator.experiment.experiment import Resources
 
 GIB = 2**30
 

@@ -162,7 +162,7 @@ class Files(Protocol):
 
 
 class LocalFiles:
-    """Result files under a local folder; :class:`orchestrator.remote.Remote` is its twin."""
+    """Result files under a local folder; :class:`orchestrator.store.remote.Remote` is its twin."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

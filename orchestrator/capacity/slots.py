@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from orchestrator.capacity.memory_probe import Need
 from orchestrator.experiment.experiment import Resources, TrialResources
-from orchestrator.memory_probe import Need
 
 CPUS, GPUS, GPU_MEMORY, MEMORY = "CPUs", "GPUs", "GPU memory", "memory"
 CONCURRENT = "resources.concurrent"

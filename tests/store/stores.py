@@ -10,7 +10,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from orchestrator.store import Store
-from orchestrator.store_contents import Contents
+from orchestrator.store.contents import Contents
 
 HOUR, DAY = 3600.0, 86400.0
 
