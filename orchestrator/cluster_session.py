@@ -40,6 +40,8 @@ def connect(resources: Resources) -> None:
     # Tune would log every trial a second time, and move workers away from relative paths
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    # a trial that fails has no score, and Tune would end the sweep for want of it
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     # Tune's new output prints a banner even when told to be silent; its old one does not
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -122,6 +124,7 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
         queue = list(reversed(shards))
         waiting: list[Any] = []
         failures: list[BaseException] = []
+        said: set[str] = set()
         while queue or waiting:
             while queue and (most is None or len(waiting) < most):
                 shard = queue.pop()
@@ -142,7 +145,10 @@ def shards_on_ray(resources: Resources, progress: Progress) -> RunShards:
                         f"({type(error).__name__}); the same command goes on from what is done"
                     )
                 )
-            progress.failure(f"{stage}: {failures[-1]}", dropped=1)
+            # a full disk fails them all alike
+            told = str(failures[-1])
+            progress.failure(f"{stage}: {'as before' if told in said else told}", dropped=1)
+            said.add(told)
         if failures:
             raise failures[0]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import ray
 from rich.console import Console
-from tests.test_memory_probe import OUTLINE, says
 
 from orchestrator.capacity.machine_memory import room_bytes
 from orchestrator.capacity.memory_probe import MemoryProbe, Need
@@ -25,6 +24,7 @@ from orchestrator.cluster_session import (
 from orchestrator.errors import CorpusError
 from orchestrator.experiment.experiment import Resources
 from orchestrator.progress import Progress
+from tests.capacity.test_memory_probe import OUTLINE, says
 
 GIB = 2**30
 

@@ -205,6 +205,7 @@ def outline_of(experiment: Experiment, prepared: Iterable[Prepared]) -> Outline:
             recipe,
             teacher_workers=resources.teacher_workers,
             student_workers=resources.student_workers,
+            utterances=max(len(one.corpus.table) for one in prepared),
         )
         for recipe in recipes
     ]

@@ -81,18 +81,30 @@ class Outline:
         return cls(**plain | {"recipes": tuple(plain["recipes"])})
 
 
-def shrunk(recipe: Recipe, *, teacher_workers: int = 1, student_workers: int = 1) -> dict[str, Any]:
+def shrunk(
+    recipe: Recipe,
+    *,
+    teacher_workers: int = 1,
+    student_workers: int = 1,
+    utterances: int | None = None,
+) -> dict[str, Any]:
     """The recipe with two updates a stage, as JSON-able values; a worker's part of each batch.
 
     What is fitted to inner speaker folds is of the fold's own networks, and left out.
+
+    Args:
+        recipe: of the experiment, or of an ablation.
+        teacher_workers: of a teacher's fit.
+        student_workers: of a student's.
+        utterances: of the largest corpus, the most that a batch can have; default: any number.
     """
     plain = recipe.model_dump(mode="json")
     student = plain["training"]
     if plain["teacher"] is not None:
         plain["teacher"]["training"] = _brief(
-            plain["teacher"]["training"] or student, workers=teacher_workers
+            plain["teacher"]["training"] or student, workers=teacher_workers, most=utterances
         )
-    plain["training"] = _brief(student, workers=student_workers)
+    plain["training"] = _brief(student, workers=student_workers, most=utterances)
     plain["knowledge"], plain["curriculum"] = "in-sample", {"kind": "none"}
     if "matching_epochs" in plain["schedule"]:
         plain["schedule"]["matching_epochs"] = 1
@@ -106,14 +118,21 @@ def shrunk(recipe: Recipe, *, teacher_workers: int = 1, student_workers: int = 1
     return plain
 
 
-def _brief(training: dict[str, Any], *, workers: int) -> dict[str, Any]:
+def _brief(training: dict[str, Any], *, workers: int, most: int | None) -> dict[str, Any]:
+    size = training["batch_size"]
+    part = _part(size if most is None else min(size, most), workers)
+    micro = training["micro_batch"]
     return training | {
         "epochs": 1,
         "updates_per_epoch": UPDATES,
         "patience": None,
+        # what makes a real fit diverge takes no more memory
+        "lr": min(training["lr"], 1e-4),
+        "augment": training["augment"] | {"noise": min(training["augment"]["noise"], 1.0)},
+        "micro_batch": None if micro is None else min(micro, part),
         # compiling takes long, and memory of its own that the kernels then save
         "compile": False,
-        "batch_size": _part(training["batch_size"], workers),
+        "batch_size": part,
     }
 
 

@@ -234,7 +234,9 @@ def _memory(resources: ResourcesPlan) -> str:
     text = f"{whose} needs about {gibibytes(need.host)} of memory ({need.how})"
     if MEMORY in resources.fit:
         machine = gibibytes(resources.machine_bytes)
-        text += f"; {resources.fit[MEMORY]} fit into this machine's {machine}"
+        runs = "fold runs (workers, and who waits for them)" if resources.workers > 1 else ""
+        text += f"; {resources.fit[MEMORY]} {runs} fit".replace("  ", " ")
+        text += f" into this machine's {machine}"
         text += ", of which a tenth is left to the system"
     if need.gpu:
         text += f"; and about {gibibytes(need.gpu)} of a GPU's {gibibytes(need.gpu_total)}"

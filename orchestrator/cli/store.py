@@ -159,6 +159,8 @@ def store_prune(
     if as_json:
         print_json(_pruning_facts(found) | {"store": store.shown, "removed": yes})
     else:
+        for name in dropped:
+            console.print(f"forgotten: what {name} referred to", markup=False, highlight=False)
         show_pruning(console, store.shown, found, done=True)
     if yes and found.unsure:
         raise typer.Exit(1)

@@ -141,7 +141,14 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             jobs = [replace(job, task=replace(job.task, memory=slots.memory)) for job in jobs]
             progress.enter("fold runs", fold_runs=len(jobs))
             ended = run_jobs(
-                jobs, store=store, tree=tree, resources=experiment.resources, slots=slots
+                jobs,
+                store=store,
+                tree=tree,
+                resources=experiment.resources,
+                slots=slots,
+                lost=lambda job: progress.note(
+                    f"{_title(job)}: its process was lost; another goes on from the last checkpoint"
+                ),
             )
             done = _unsealed(ended, jobs, planned, tree=tree, progress=progress)
             result = result_of(
@@ -206,7 +213,7 @@ def _unsealed(
         if isinstance(one, Failed):
             failures.append(one)
             tree.journal(*one.job.place).end("FAILED", reason=one.reason)
-            progress.failure(f"{_title(one)}: {one.reason}", dropped=1)
+            progress.failure(f"{_title(one.job)}: {one.reason}", dropped=1)
             continue
         task = one.job.task
         unsealed = unseal(one, places[task.corpus, task.fold, task.seed])
@@ -214,21 +221,21 @@ def _unsealed(
         _journal_test(tree, one, unsealed)
         progress.fold_run(reused=one.reused)
         for note in one.notes:
-            progress.note(f"{_title(one)}: {note}")
+            progress.note(f"{_title(one.job)}: {note}")
     if failures:
         for system in sorted({job.system for job in jobs}):
             tree.journal(system).end("FAILED", reason="a fold run failed")
-        named = "; ".join(f"{_title(failed)}: {failed.reason}" for failed in failures[:3])
+        named = "; ".join(f"{_title(failed.job)}: {failed.reason}" for failed in failures[:3])
         more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
         raise EvaluationError(
             f"{len(failures)} of {len(jobs)} fold runs failed, so there is no result: "
-            f"{named}{more}. The {len(done)} others are kept; the same command goes on from them"
+            f"{named}{more}. What is done ({len(done)}) is kept; the same command goes on from it"
         )
     return done
 
 
-def _title(ended: Scored | Failed) -> str:
-    system, corpus, fold, seed = ended.job.place
+def _title(job: Job) -> str:
+    system, corpus, fold, seed = job.place
     return f"{system}, {corpus}, {fold}, seed {seed}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,20 +83,26 @@ class FoldWorker:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, store: Store, tree: RunTree, resources: Resources, slots: Slots
+    jobs: Sequence[Job],
+    *,
+    store: Store,
+    tree: RunTree,
+    resources: Resources,
+    slots: Slots,
+    lost: Callable[[Job], None],
 ) -> Iterator[Scored | Failed]:
     """Run ``jobs``, ``slots.at_once`` together, and yield each as it ends, in no fixed order.
 
     An actor that is lost, or whose job failed, is replaced: an out-of-memory or CUDA error may have
     left it unfit. One that has nothing left to do goes at once, so that another, still waiting for
-    its resources, may have them.
+    its resources, may have them. ``lost`` hears of each job that begins again in another actor.
     """
     asks = process_asks(resources, slots)
     actor_class: Any = ray.remote(
         num_cpus=asks["CPU"], num_gpus=asks["GPU"], memory=asks["memory"]
     )(FoldWorker)
     queue = list(reversed(jobs))
-    lost: dict[tuple[str | int, ...], int] = {}
+    losses: dict[tuple[str | int, ...], int] = {}
     idle = [actor_class.remote(store, tree) for _ in range(min(slots.at_once, len(jobs)))]
     running: dict[Any, tuple[Job, Any]] = {}
     try:
@@ -118,8 +124,9 @@ def run_jobs(
                 yield Failed(job, reason)
             except ray.exceptions.RayActorError as error:
                 idle.append(_replaced(actor, actor_class, store, tree))
-                lost[job.place] = lost.get(job.place, 0) + 1
-                if lost[job.place] <= RETRIES:
+                losses[job.place] = losses.get(job.place, 0) + 1
+                if losses[job.place] <= RETRIES:
+                    lost(job)
                     queue.append(job)
                 else:
                     yield Failed(job, f"its worker was lost {RETRIES + 1} times ({error})")

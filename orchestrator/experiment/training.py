@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.experiment.numbers import Count, Positive, Share
 from orchestrator.experiment.section import Section
@@ -66,6 +66,14 @@ class Fitting(Section):
     augment: Augment = Augment()
 
     LATER: ClassVar = frozenset({"lr_schedule", "patience", "micro_batch", "precision", "compile"})
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_it_is_called_here(cls, name: object) -> object:
+        here = {"float16": "fp16", "half": "fp16", "bfloat16": "bf16", "fp32": "float32"}
+        if isinstance(name, str) and name in here:
+            raise ValueError(f"{name} is called {here[name]} here")
+        return name
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import logging
 import os
@@ -237,7 +238,8 @@ class Store:
                 self._set_aside(stage, key)
                 building = self._new_folder(key)
             try:
-                build(building)
+                with self._room():
+                    build(building)
                 self._finish(stage, key, inputs, building)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
@@ -348,6 +350,17 @@ class Store:
         """
         with self.reading():
             return self.files.list(_checked(prefix))
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """A build that the disk is too full for, or may not be written to, says so as the store."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            with self.writing():
+                raise
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

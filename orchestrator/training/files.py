@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from orchestrator.training.loop import Fitted
@@ -24,7 +24,8 @@ def write_fitted(
 ) -> None:
     """Weights (with ``extra`` tensors), facts, history and validation logits of a network."""
     tensors = {f"network.{name}": value.contiguous() for name, value in fitted.state.items()}
-    save_file(tensors | extra, folder / WEIGHTS)
+    # so that a full disk is an OSError, as of every other file
+    (folder / WEIGHTS).write_bytes(save(tensors | extra))
     write_json(folder / FACTS, facts | fitted.facts | {"epoch": fitted.epoch})
     write_json(folder / HISTORY, fitted.history)
     np.save(folder / VALIDATION, fitted.validation_logits)

@@ -60,6 +60,7 @@ class Watch:
                     return (
                         f"{name} became {value} at update {place.update} of stage {place.stage!r} "
                         f"(epoch {place.epoch}); utterances of the batch: {', '.join(ids())}. "
-                        f"Lower {self.key}.lr or set {self.key}.gradient_clip"
+                        f"Lower {self.key}.lr or {self.key}.gradient_clip, or look at that "
+                        "objective's weight and at the augmentation"
                     )
         return ""

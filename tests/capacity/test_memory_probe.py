@@ -198,8 +198,8 @@ def test_an_outline_has_the_longest_utterances_and_every_ablation(tmp_path: Path
     (crowd,) = prepared.unlabelled.corpora
     assert found.unlabelled_seconds == crowd.table["duration"].max()
     assert (found.utterances, found.classes, found.threads) == (32, 4, 1)
-    # more epochs are no more memory
-    assert [recipe["student"]["dim"] for recipe in found.recipes] == [8, 8, 16]
+    # neither more epochs nor another rate is more memory
+    assert [recipe["student"]["dim"] for recipe in found.recipes] == [8, 16]
 
 
 def test_epochs_and_curricula_are_measured_once(tmp_path: Path) -> None:
@@ -285,3 +285,16 @@ def test_more_threads_than_there_are_processors_are_not_tried(
 
     assert not started
     assert probe.unmeasured == "fold runs ask for 3 CPUs, this machine has 2"
+
+
+def test_what_the_user_says_is_not_measured(tmp_path: Path, started: list[list[str]]) -> None:
+    wanted = experiment({"resources": {"trial": {"memory_gib": 1.5}}})
+    prepared = read_corpora(wanted, Store(tmp_path))
+
+    with MemoryProbe.of(wanted, prepared, memory=tmp_path) as probe:
+        assert not probe.running
+        said = probe.need()
+
+    assert started == []
+    assert said is not None
+    assert (said.host, said.how) == (3 * 2**29, "as resources.trial.memory_gib says")

@@ -14,6 +14,7 @@ from models.vertical_vit import VerticalVit
 from orchestrator.capacity.memory_probe import outline_of
 from orchestrator.capacity.miniature import SCORED, Outline, miniature, run_miniatures, shrunk
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.recipe import Recipe
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
 from tests.models.encoders import save_waveform_model, save_whisper
@@ -187,3 +188,25 @@ def test_a_fold_run_has_what_the_experiment_says(tmp_path: Path) -> None:
     assert (len(task.train.ids), len(task.validation.ids)) == (90, SCORED)
     assert task.classes == 4
     assert task.held is None
+
+
+def small(**parts: Any) -> Recipe:
+    return Recipe.model_validate({"student": {"kind": "vertical-vit"}, **parts})
+
+
+def test_a_micro_batch_is_no_more_than_a_workers_part_and_a_batch_no_more_than_there_is() -> None:
+    recipe = small(training={"batch_size": 64, "micro_batch": 48})
+
+    two = shrunk(recipe, student_workers=2)["training"]
+    assert (two["batch_size"], two["micro_batch"]) == (32, 32)
+    few = shrunk(recipe, utterances=20)["training"]
+    assert (few["batch_size"], few["micro_batch"]) == (20, 20)
+
+
+def test_what_makes_a_real_fit_diverge_is_left_out() -> None:
+    recipe = small(training={"lr": 1e30, "augment": {"noise": 1e38, "time_masks": 1}})
+
+    training = shrunk(recipe)["training"]
+    assert training["lr"] <= 1e-3
+    assert training["augment"]["noise"] <= 1.0
+    assert training["augment"]["time_masks"] == 1

@@ -418,3 +418,30 @@ def test_parameters_of_a_pacing_without_a_kind_are_of_the_linear_one() -> None:
     section = DataCurriculum.model_validate({"kind": "data", "pacing": {"start": 0.2}})
 
     assert section.pacing == LinearPacing(kind="linear", start=0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"precision": "float16"}, "float16 is called fp16 here"),
+        ({"precision": "bfloat16"}, "bfloat16 is called bf16 here"),
+        ({"batch_size": 8, "micro_batch": 9}, "micro_batch 9 is more than batch_size 8"),
+        ({"patience": 3, "epoch_choice": "last"}, "patience is 3 but epoch_choice is 'last'"),
+    ],
+)
+def test_options_of_a_fit_that_cannot_be_say_why(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Training.model_validate(options)
+
+
+def test_a_scaled_loss_does_not_go_with_a_curriculum_of_the_temperature() -> None:
+    plain: dict[str, Any] = {
+        "teacher": {"kind": "vertical-vit"},
+        "student": {"kind": "vertical-vit"},
+        "objectives": {"cross_entropy": 1.0, "distillation": 1.0},
+        "temperature": {"kind": "curriculum"},
+    }
+    assert Recipe.model_validate(plain | {"training": {"precision": "bf16"}})
+
+    with pytest.raises(ValidationError, match="training.precision is 'fp16'.*use bf16"):
+        Recipe.model_validate(plain | {"training": {"precision": "fp16"}})

@@ -516,3 +516,25 @@ def test_a_file_that_is_being_written_is_not_listed(store: Store, tmp_path: Path
     lying.with_name("b.json.partial-0123456789abcdef").write_bytes(b"ha")
 
     assert store.list("results") == ("results/a.json",)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_is_full_while_something_is_built_is_a_store_error(
+    tmp_path: Path, number: int
+) -> None:
+    store = Store(tmp_path / "store")
+
+    def build(folder: Path) -> None:
+        raise OSError(number, os.strerror(number), str(folder / "frames.npy"))
+
+    with pytest.raises(StoreError, match=f"{os.strerror(number)}.*make it writable, free some"):
+        store.obtain("features", {"n": 1}, build)
+    assert not list((tmp_path / "store" / "building").iterdir())
+
+
+def test_another_error_of_a_build_is_its_own(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        raise FileNotFoundError(2, "No such file", "a.wav")
+
+    with pytest.raises(FileNotFoundError, match=r"a\.wav"):
+        Store(tmp_path / "store").obtain("features", {"n": 1}, build)

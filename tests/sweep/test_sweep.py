@@ -153,3 +153,23 @@ def test_a_space_that_changes_the_source_is_refused_before_ray_starts(
 def test_the_best_of_a_sweep_without_a_complete_trial_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="run `understudy sweep FILE` first"):
         best_of(small.load(tmp_path), name="small")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_whose_first_fold_fails_has_failed_and_the_sweep_goes_on(
+    tmp_path: Path, tracking_database: Path
+) -> None:
+    noise = "recipe.training.augment.noise=1e38"
+    outcome, said = swept(tmp_path, "search.trials=2", noise, database=tracking_database)
+
+    assert (outcome.summary.complete, outcome.summary.failed, outcome.pending) == (0, 2, 0)
+    for trial in range(2):
+        assert f"failed: trial {trial}: synthetic/session=" in said
+    assert "became nan" in said or "became inf" in said
+    statuses = {
+        run.info.run_name: run.info.status
+        for run in small.runs(tmp_path)
+        if run.info.run_name.startswith("trial")
+    }
+    assert statuses == {"trial 0": "FAILED", "trial 1": "FAILED"}
