@@ -37,9 +37,9 @@ def whole_window(rows: Tensor) -> Window:
 
 
 def changes(augment: Augment) -> bool:
-    """Whether anything at all is done to an example."""
+    """Whether anything at all is done to an example, but for cutting it."""
     return bool(
-        changes_time(augment)
+        augment.time_stretch
         or augment.frequency_masks
         or augment.time_masks
         or augment.frequency_warp
@@ -49,9 +49,16 @@ def changes(augment: Augment) -> bool:
     )
 
 
-def changes_time(augment: Augment) -> bool:
-    """Whether an example may be heard at another tempo, or not all of it."""
-    return bool(augment.time_stretch or augment.crop_seconds is not None)
+def changes_time(augment: Augment, longest: int, *, hop_seconds: float) -> bool:
+    """Whether examples of up to ``longest`` frames may be heard at another tempo, or not all of."""
+    frames = _crop_frames(augment, hop_seconds=hop_seconds)
+    return bool(augment.time_stretch) or (frames is not None and longest > frames)
+
+
+def _crop_frames(augment: Augment, *, hop_seconds: float) -> int | None:
+    # whole frames, so that rounding the lengths later cannot go beyond them
+    seconds = augment.crop_seconds
+    return None if seconds is None else max(1, round(seconds / hop_seconds))
 
 
 def uniform_draws(augment: Augment, contents: Sequence[str], *, seed: int, epoch: int) -> Tensor:
@@ -72,9 +79,8 @@ def heard(augment: Augment, draws: Tensor, lengths: Tensor, *, hop_seconds: floa
     longer than the crop.
     """
     share = torch.ones(len(lengths))
-    if augment.crop_seconds is not None:
-        # whole frames, so that rounding the lengths later cannot go beyond them
-        frames = max(1, round(augment.crop_seconds / hop_seconds))
+    frames = _crop_frames(augment, hop_seconds=hop_seconds)
+    if frames is not None:
         share = (frames * _tempo(augment, draws) / lengths).clamp(max=1.0)
     return Window(start=draws[:, 2] * (1.0 - share), span=share)
 

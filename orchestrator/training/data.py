@@ -88,7 +88,7 @@ class FrameData:
         self.scale = torch.from_numpy(1.0 / std)
         self.channels = channels
         self.hop_seconds = hop_seconds
-        self.augment = augment if augment is not None and changes(augment) else None
+        self.augment = augment
         self.seed = seed
         self.device = device
 
@@ -98,16 +98,24 @@ class FrameData:
 
     def batch(self, rows: Tensor, *, epoch: int | None = None) -> Batch:
         """Frames ``(batch, frames, width)`` and lengths; augmented if ``epoch`` is given."""
-        if epoch is not None and self.augment is not None:
-            return self._augmented(rows, self.augment, epoch)
+        augment = self.augment
+        if epoch is not None and augment is not None:
+            # where there is nothing to cut, and cutting is all, there is nothing to draw
+            timed = self._timed(rows, augment)
+            if timed or changes(augment):
+                return self._augmented(rows, augment, epoch, timed=timed)
         lengths = moved(self.lengths[rows], self.device)
         return Batch(rows, (self.arrays.padded(rows), lengths), whole_window(rows))
 
-    def _augmented(self, rows: Tensor, augment: Augment, epoch: int) -> Batch:
+    def _timed(self, rows: Tensor, augment: Augment) -> bool:
+        longest = int(self.lengths[rows].max())
+        return changes_time(augment, longest, hop_seconds=self.hop_seconds)
+
+    def _augmented(self, rows: Tensor, augment: Augment, epoch: int, *, timed: bool) -> Batch:
         spoken, window = self.lengths[rows], whole_window(rows)
         contents = [self.contents[row] for row in rows.tolist()]
         draws = uniform_draws(augment, contents, seed=self.seed, epoch=epoch)
-        if changes_time(augment):
+        if timed:
             lengths = spoken
             window = heard(augment, draws, lengths, hop_seconds=self.hop_seconds)
             spoken = stretched_lengths(augment, draws, lengths, window)
