@@ -15,7 +15,8 @@ import pytest
 
 from orchestrator.capacity import memory_probe
 from orchestrator.capacity.memory_probe import FILE, MemoryProbe, Need, outline_of
-from orchestrator.capacity.miniature import Outline
+from orchestrator.capacity.miniature import Outline, shrunk
+from orchestrator.experiment.recipe import Recipe
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
 from tests.training.tiny import RICH, experiment
@@ -231,8 +232,10 @@ def test_the_need_grows_with_batch_and_length_and_shrinks_with_micro_batches(
     vit = {"kind": "vertical-vit", "dim": 64, "depth": 3, "mlp_dim": 64, "patch_frames": 1}
 
     def wide(seconds: float, **training: int) -> Outline:
-        recipe = {"student": vit, "training": training}
-        return replace(outlined(tmp_path, recipe=recipe), seconds=seconds, utterances=1000)
+        recipe = Recipe.model_validate({"student": vit, "training": training})
+        return replace(
+            outlined(tmp_path), recipes=(shrunk(recipe),), seconds=seconds, utterances=1000
+        )
 
     outlines = {
         "base": wide(2.0, batch_size=64),

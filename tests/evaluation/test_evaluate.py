@@ -143,7 +143,7 @@ def test_a_failed_fold_run_fails_the_evaluation_and_only_it_is_run_again(
     assert said.startswith("1 of 9 fold runs failed, so there is no result: distilled, synthetic, ")
     assert "seed 0: store" in said
     assert "cannot be written" in said
-    assert "The 8 others are kept" in said
+    assert "What is done (8) is kept" in said
     assert caught.value.exit_code == 1
     assert not (store / "results").exists()
     # the run, its system and the evaluation
