@@ -100,10 +100,16 @@ def predict_logits(network: nn.Module, data: Data, *, ranks: Ranks = ALONE) -> T
     network.eval()
     batches = scoring_batches(data.lengths)
     mine = batches[ranks.rank :: ranks.world]
-    said = [network(*data.batch(rows).inputs).logits.float().cpu() for rows in mine]
-    # the first rank always has a batch, the others may have none to know the classes by
-    classes = torch.tensor([said[0].shape[1] if ranks.rank == 0 else 0])
-    out = torch.zeros(len(data), int(ranks.sum_values(classes)), dtype=torch.float32)
-    for rows, logits in zip(mine, said, strict=True):
+    out: Tensor | None = None
+    for rows in mine:
+        logits = network(*data.batch(rows).inputs).logits.float().cpu()
+        if out is None:
+            out = torch.zeros(len(data), logits.shape[1], dtype=torch.float32)
+        # at once: small tensors kept between large ones would pin the memory those leave
         out[rows] = logits
+    # the first rank always has a batch, the others may have none to know the classes by
+    classes = torch.tensor([out.shape[1] if out is not None and ranks.rank == 0 else 0])
+    classes = ranks.sum_values(classes)
+    if out is None:
+        out = torch.zeros(len(data), int(classes), dtype=torch.float32)
     return ranks.sum_values(out)
