@@ -316,17 +316,16 @@ def _measured(given: argparse.Namespace) -> list[Row]:
 
 def _shared(given: argparse.Namespace, student: str) -> Row:
     """Fold runs that share the machine, a process each: their utterances a second together."""
-    own = copy.copy(given)
     command = [sys.executable, "-m", "benchmarks.training", "--json", "--student", student]
     for name in ("epochs", "train", "device", "threads", "precision"):
-        command += [f"--{name}", str(getattr(own, name))]
-    command += ["--compile"] * own.compile + ["--free"] * own.free
+        command += [f"--{name}", str(getattr(given, name))]
+    command += ["--compile"] * given.compile + ["--free"] * given.free
     started = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(own.at_once)
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(given.at_once)
     ]
     said = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
-        raise UnderstudyError(f"one of {own.at_once} fold runs of {student} failed, see above")
+        raise UnderstudyError(f"one of {given.at_once} fold runs of {student} failed, see above")
     rows = [Row(**json.loads(text)["rows"][0]) for text in said]
     return Row(
         **asdict(rows[0])
@@ -337,7 +336,7 @@ def _shared(given: argparse.Namespace, student: str) -> Row:
             "ratio_augmented": statistics.median(row.ratio_augmented for row in rows),
             "utterances_per_second": round(sum(row.utterances_per_second for row in rows), 1),
             "milliseconds": statistics.median(row.milliseconds for row in rows),
-            "at_once": own.at_once,
+            "at_once": given.at_once,
         }
     )
 

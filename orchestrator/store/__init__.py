@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.store.environment import environment_inputs
 from orchestrator.store.store import (
     ARTIFACTS,
     BUILDING,
@@ -13,7 +14,6 @@ from orchestrator.store.store import (
     STAGE_VERSIONS,
     Artifact,
     Store,
-    environment_inputs,
 )
 
 __all__ = [

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.metadata
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -382,22 +380,6 @@ class Store:
         except OSError as error:
             msg = f"store {self.shown!r} cannot be read ({error}); check its address and rights"
             raise StoreError(msg) from error
-
-
-def environment_inputs(device: str) -> dict[str, JSON]:
-    """What every stage that computes with torch adds to its inputs.
-
-    Args:
-        device: a torch device such as ``cpu`` or ``cuda:1``; only its kind is an input.
-    """
-    return {"versions": dict(_versions()), "device": device.partition(":")[0]}
-
-
-@cache
-def _versions() -> Mapping[str, str]:
-    """Looked up once: each look parses a distribution's metadata anew."""
-    libraries = ("torch", "torchaudio", "transformers")
-    return {name: importlib.metadata.version(name) for name in libraries}
 
 
 def _identity(stage: str, inputs: Mapping[str, JSON]) -> dict[str, JSON]:
