@@ -13,8 +13,8 @@ from orchestrator.corpus_reading import joint_corpora, load_corpora, load_unlabe
 from orchestrator.errors import ProtocolError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.corpus import Acceptable, CorpusSection
-from orchestrator.experiment.experiment import Seeds
 from orchestrator.experiment.protocol import ProtocolSection
+from orchestrator.experiment.search import Seeds
 from orchestrator.experiment.sources import RecogniserSource
 from orchestrator.protocols.checking import check_fold
 from orchestrator.protocols.fold import Fold, Rows

@@ -3,85 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.errors import nearest
 from orchestrator.experiment.corpus import CorpusSection
+from orchestrator.experiment.evaluate import Evaluate, Selected
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection, SpeakerRoles
 from orchestrator.experiment.recipe import Recipe, RecogniserSource
+from orchestrator.experiment.search import Search
 from orchestrator.experiment.section import Section
 from orchestrator.experiment.workers import refuse_workers
-
-Metric = Literal["macro_recall", "accuracy", "weighted_f1", "macro_f1"]
-System = Literal["teacher", "student-alone", "distilled"]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class Search(Section):
-    """The ``search`` section: what is proposed and how it is scored, on validation only."""
-
-    space: str
-    """A function of ``search_spaces``, by file name."""
-    trials: Annotated[int, Field(ge=1)] = 40
-    metric: Metric = "macro_recall"
-    protocol: ProtocolSection | None = None
-    """Folds of the search, usually cheaper than the evaluation's; default: the same."""
-    seeds: Seeds = (0,)
-    """Training seeds of each fold, averaged inside the fold."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the sampler."""
-
-
-class Selected(Section):
-    """Which trial a recipe was taken from; set by ``--best-of``, not by hand."""
-
-    sweep: str
-    trial: int
-    protocol: ProtocolSection
-    """Of the sweep, as it was."""
-    protocols: dict[str, ProtocolSection] = {}
-    """Of the sweep's corpora that had their own, by name."""
-    seeds: Seeds
-    fingerprints: dict[str, str]
-    """Of the sweep's corpora, by name."""
-
-
-class Evaluate(Section):
-    """The ``evaluate`` section: the sealed measurement."""
-
-    seeds: Seeds = (0, 1, 2)
-    selection: Literal["fixed", "same-corpus"] = "fixed"
-    """How the recipe came about: as written, or as the best trial of this experiment's sweep."""
-    systems: Annotated[tuple[System, ...], Field(min_length=1)] = (
-        "teacher",
-        "student-alone",
-        "distilled",
-    )
-    """``student-alone`` is the same student and update budget with cross-entropy only."""
-    folds: tuple[str, ...] = ()
-    """Names of the folds to evaluate (``speaker=03``), for a quick look; default: all."""
-    ablations: dict[str, dict[str, Any]] = {}
-    """Further systems to compare: a name, and below it changes of the recipe by dotted key
-    (``recipe.meta.kind: none``)."""
-
-    @field_validator("ablations")
-    @classmethod
-    def _named(cls, ablations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name in ablations:
-            if not re.fullmatch(r"[a-z0-9][a-z0-9+-]*", name):
-                raise ValueError(
-                    f"the name {name!r} should be of lower-case letters, digits, '+' and '-', and "
-                    "begin with a letter or a digit"
-                )
-            if name in get_args(System):
-                raise ValueError(f"{name!r} is a system of its own; give another name")
-        return ablations
 
 
 class TrialResources(Section):
@@ -175,11 +110,7 @@ class Experiment(Section):
         self._transcripts_are_there()
         self._held_is_there()
         self._crossing({corpus.title for corpus in self.labelled})
-        if self.evaluate.selection == "same-corpus" and self.search is None:
-            raise ValueError(
-                "evaluate.selection is 'same-corpus' but there is no search section; "
-                "add one or use selection: fixed"
-            )
+        self._selection_is_possible()
         refuse_workers(
             self.recipe,
             student=self.resources.student_workers,
@@ -193,6 +124,21 @@ class Experiment(Section):
                     f"{self.features.bins}"
                 )
         return self
+
+    def _selection_is_possible(self) -> None:
+        selection = self.evaluate.selection
+        if selection != "fixed" and self.search is None:
+            raise ValueError(
+                f"evaluate.selection is {selection!r} but there is no search section; "
+                "add one or use selection: fixed"
+            )
+        if selection in ("per-fold", "nested") and self.search and self.search.minimise:
+            raise ValueError(
+                f"evaluate.selection is {selection!r}, which takes the best trial of each fold, "
+                f"but the search has several objectives ({', '.join(self.search.objectives)}), and "
+                "no trial is the best; take search.minimise out, or name its costs in "
+                "search.constraints"
+            )
 
     @property
     def labelled(self) -> tuple[CorpusSection, ...]:

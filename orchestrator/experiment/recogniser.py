@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.experiment.corpus import CorpusSection
-from orchestrator.experiment.experiment import Resources, Seeds, Tracking
+from orchestrator.experiment.experiment import Resources, Tracking
 from orchestrator.experiment.features import LogMelFeatures
+from orchestrator.experiment.search import Seeds
 from orchestrator.experiment.section import Section
 from orchestrator.experiment.sources import Recogniser, refuse_no_judge
 

@@ -58,7 +58,7 @@ def probe_space(experiment: Experiment, *, draws: int = DRAWS) -> Probe:
     search = experiment.search
     assert search is not None
     try:
-        space = get_space(search.space)
+        space = get_space(search.space or "")
     except SpaceError as error:
         raise ExperimentError(f"search.space: {error}") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -20,7 +20,7 @@ from orchestrator.capacity.slots import Slots, process_asks
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.experiment import Selected
+from orchestrator.experiment.evaluate import Selected
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
 from orchestrator.progress import Progress

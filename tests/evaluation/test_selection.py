@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.evaluation.selection import seen_by_sweep
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.experiment import Selected
+from orchestrator.experiment.evaluate import Selected
 from orchestrator.experiment.protocol import Official
 from orchestrator.preparation import Prepared, read_corpora
 from orchestrator.store import Store
