@@ -152,6 +152,8 @@ def entrypoint(
 def _refuse_local_places(experiment: Experiment, file: Path) -> None:
     """Relative paths would mean the job's own folder, different on each node and gone after it."""
     places = {"store": experiment.store, "tracking.uri": experiment.tracking.uri}
+    if experiment.search is not None and experiment.search.storage is not None:
+        places["search.storage"] = experiment.search.storage
     for index, corpus in enumerate(experiment.corpora):
         for key in ("root", "file"):
             places[f"corpora.{index}.{key}"] = getattr(corpus, key, None) or "/"
@@ -166,9 +168,10 @@ def _refuse_local_places(experiment: Experiment, file: Path) -> None:
             # else a name on the hub, the same on every node
             places[key] = encoder
     for key, place in places.items():
-        path = place.removeprefix("sqlite:///")
+        path = place.removeprefix("sqlite:///").removeprefix("journal:")
         if "://" not in path and not PurePosixPath(path).is_absolute():
-            form = "sqlite:////shared/understudy.db" if key == "tracking.uri" else "/shared/folder"
+            database = key in ("tracking.uri", "search.storage")
+            form = "sqlite:////shared/understudy.db" if database else "/shared/folder"
             raise ExperimentError(
                 f"{file}: {key} is {place!r}, a relative path, which on a cluster would be lost "
                 f"with the job; give a place that every node sees, such as {key}={form} or a URI"

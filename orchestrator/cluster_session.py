@@ -42,6 +42,8 @@ def connect(resources: Resources) -> None:
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     # a trial that fails has no score, and Tune would end the sweep for want of it
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    # the study and the store are the state; Tune's own would be written again and again
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
     # Tune's new output prints a banner even when told to be silent; its old one does not
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,17 +15,21 @@ from models.satn import Satn
 from orchestrator.capacity.memory_probe import MemoryProbe
 from orchestrator.capacity.resources_plan import ResourcesPlan, resources_plan
 from orchestrator.capacity.step_time import StudentClock
-from orchestrator.evaluation.sealed import Job, evaluation_jobs
+from orchestrator.evaluation.sealed import evaluation_jobs
+from orchestrator.evaluation.selection import promised
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.protocol import ProtocolSection
 from orchestrator.packing import Handle
-from orchestrator.preparation import PlannedFold, Prepared, plan_folds, read_corpora
-from orchestrator.protocols.fold import ROLES
+from orchestrator.planned_folds import FoldsPlan, folds_planned
+from orchestrator.preparation import Prepared, plan_folds, read_corpora
 from orchestrator.store import Store
-from orchestrator.sweep.probing import Parameter, probe_space
-from orchestrator.sweep.study import open_study, study_path, summarise
+from orchestrator.sweep.nested import NestedCost, inner_planned, nested_cost
+from orchestrator.sweep.plan import PrunerPlan, SearchPlan, plan_search
+from orchestrator.sweep.probing import probe_space
+from orchestrator.sweep.space import SearchSpace
+from orchestrator.sweep.space_checks import checked_space
 from orchestrator.teachers_to_fit import Networks, networks_of, networks_of_trials, present
 from orchestrator.training.networks import build_network
+from orchestrator.training.student import student_key
 from orchestrator.training.task import UnlabelledSpeech
 
 
@@ -55,39 +59,17 @@ class UnlabelledPlan:
 
 
 @dataclass(frozen=True)
-class FoldsPlan:
-    """The folds of one corpus."""
+class NestedPlan:
+    """What the searches inside the folds of an evaluation would run."""
 
-    corpus: str
-    protocol: str
-    folds: int
-    seeds: int
-    sizes: Mapping[str, tuple[int, int]]
-    """Fewest and most utterances of a fold in each role."""
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What the sweep would run."""
-
-    space: str
-    parameters: tuple[Parameter, ...]
-    impossible: float
-    """Share of random draws that make no valid recipe: such a trial fails."""
-    reason: str
-    """Why the first of them does not."""
-    sampler: str
-    metric: str
-    trials: int
-    ended: int
-    """Trials of the study that have ended."""
-    folds: tuple[FoldsPlan, ...]
-    fold_runs: int
-    """Of all trials."""
+    cost: NestedCost
+    pruner: PrunerPlan
+    """On the inner folds of one fold."""
+    constrained: bool
+    """Whether a trial may be beyond a constraint, and run nothing."""
     networks: Networks
     student_seconds: float | None
-    """Of the students of all trials, one after another, trained by the recipe as written; None
-    where an update was not measured."""
+    """As of a sweep: by the recipe as written."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +77,18 @@ class EvaluationPlan:
     """What the evaluation would run."""
 
     selection: str
+    promised: str
+    """Where each fold has a recipe of its own: what may be expected of its scores; else empty."""
+    nested: NestedPlan | None
     folds: tuple[FoldsPlan, ...]
     fold_runs: Mapping[str, int]
     """Of each system."""
+    students: tuple[int | None, int]
+    """Distinct students of the recipe as written that the store has (None: a remote store is not
+    searched), and all of them."""
     networks: Networks
     student_seconds: float | None
+    """Of the students, those that the store has among them."""
 
 
 @dataclass(frozen=True)
@@ -160,22 +149,24 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
         progress: called with (files heard, files) of each corpus.
 
     Raises:
-        ExperimentError: the space is unknown or does not go with the recipe, or the study of this
-            name belongs to another recipe, protocol or corpus.
+        ExperimentError: the space is unknown or does not go with the recipe, nothing in it meets
+            the constraints, or the study of this name belongs to another recipe, search or corpus.
         CorpusError, ProtocolError, PretrainedError: the input cannot be used.
     """
+    space = None if experiment.search is None else checked_space(experiment)
     store = Store(experiment.store)
     prepared = read_corpora(experiment, store, progress=progress)
     lengths = {entry.corpus.name: _mean_seconds(entry) for entry in prepared}
     clock = StudentClock(experiment.resources, lengths)
     with MemoryProbe.of(experiment, prepared, memory=store.folder) as probe:
-        return _plan(experiment, prepared, store=store, clock=clock, probe=probe)
+        return _plan(experiment, prepared, space=space, store=store, clock=clock, probe=probe)
 
 
 def _plan(
     experiment: Experiment,
     prepared: tuple[Prepared, ...],
     *,
+    space: SearchSpace | None,
     store: Store,
     clock: StudentClock,
     probe: MemoryProbe,
@@ -188,8 +179,8 @@ def _plan(
         student=_student(experiment, classes=len(prepared[0].corpus.emotions)),
         recognisers=_recognisers(prepared, store),
         search=None
-        if experiment.search is None
-        else _search(experiment, prepared, store=store, clock=clock),
+        if space is None
+        else plan_search(experiment, prepared, space=space, store=store, clock=clock),
         evaluation=_evaluation(experiment, prepared, store=store, clock=clock),
         # last, since it is measured meanwhile
         resources=resources_plan(experiment.resources, clock.unmeasured, probe),
@@ -276,39 +267,6 @@ def _stored(inputs: Prepared | UnlabelledSpeech, store: Store) -> dict[str, tupl
     }
 
 
-def _search(
-    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: StudentClock
-) -> SearchPlan:
-    search = experiment.search
-    assert search is not None
-    protocol = search.protocol or experiment.protocol
-    probe = probe_space(experiment)
-    planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
-    # bare, as a sweep hands them to its trials: a recipe may join the held speakers to the others
-    tasks = [entry.task for entry in planned]
-    ended = 0
-    if study_path(experiment, store).is_file():
-        study = open_study(experiment, store, prepared)
-        found = summarise(study, metric=search.metric, planned=search.trials)
-        ended = found.complete + found.failed
-    seconds = clock.of(task.with_recipe(experiment.recipe) for task in tasks)
-    draws = len(probe.recipes) + probe.impossible
-    return SearchPlan(
-        space=search.space,
-        parameters=probe.parameters,
-        impossible=probe.impossible / draws,
-        reason=probe.reason,
-        sampler=search.sampler,
-        metric=search.metric,
-        trials=search.trials,
-        ended=ended,
-        folds=_folds(planned, protocol),
-        fold_runs=search.trials * len(tasks),
-        networks=networks_of_trials(tasks, probe.recipes, trials=search.trials, store=store),
-        student_seconds=None if seconds is None else seconds * search.trials,
-    )
-
-
 def _evaluation(
     experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: StudentClock
 ) -> EvaluationPlan:
@@ -320,32 +278,43 @@ def _evaluation(
         seeds=settings.seeds,
         only=settings.folds,
     )
-    jobs: Sequence[Job] = evaluation_jobs(experiment, planned)
+    jobs = evaluation_jobs(experiment, planned)
+    students = {student_key(job.task, store) for job in jobs if job.role == "student"}
     return EvaluationPlan(
         selection=settings.selection,
-        folds=_folds(planned, experiment.protocol),
+        promised=_promised(experiment),
+        nested=_nested(experiment, prepared, store=store, clock=clock),
+        folds=folds_planned(planned, experiment.protocol),
         fold_runs=dict(Counter(str(job.system) for job in jobs)),
+        students=(present(store, "student", students), len(students)),
         networks=networks_of([(job.task, job.role) for job in jobs], store),
         student_seconds=clock.of(job.task for job in jobs if job.role == "student"),
     )
 
 
-def _folds(planned: Sequence[PlannedFold], protocol: ProtocolSection) -> tuple[FoldsPlan, ...]:
-    by_corpus: dict[str, list[PlannedFold]] = {}
-    for entry in planned:
-        by_corpus.setdefault(entry.task.corpus, []).append(entry)
-    return tuple(
-        FoldsPlan(
-            corpus=corpus,
-            protocol=entries[0].prepared.describe(protocol),
-            folds=len({entry.fold.name for entry in entries}),
-            seeds=len({entry.task.seed for entry in entries}),
-            sizes={role: _range(len(entry.fold.role(role)) for entry in entries) for role in ROLES},
-        )
-        for corpus, entries in by_corpus.items()
+def _promised(experiment: Experiment) -> str:
+    how, search = experiment.evaluate.selection, experiment.search
+    if search is None or how not in ("per-fold", "nested"):
+        return ""
+    told = {"sweep": experiment.name, "sampler": search.sampler, "pruner": search.pruner.kind}
+    return promised(told, how)
+
+
+def _nested(
+    experiment: Experiment, prepared: tuple[Prepared, ...], *, store: Store, clock: StudentClock
+) -> NestedPlan | None:
+    search = experiment.search
+    if experiment.evaluate.selection != "nested" or search is None:
+        return None
+    trials = experiment.evaluate.inner_search.trials
+    inner = inner_planned(experiment, prepared)
+    tasks = [entry.task for planned in inner.values() for entry in planned]
+    probe = probe_space(experiment)
+    seconds = clock.of(task.with_recipe(experiment.recipe) for task in tasks)
+    return NestedPlan(
+        cost=nested_cost(experiment, prepared),
+        pruner=PrunerPlan.of(search, folds=experiment.evaluate.inner_search.inner_folds),
+        constrained=bool(search.constraints),
+        networks=networks_of_trials(tasks, probe.recipes, trials=trials, store=store),
+        student_seconds=None if seconds is None else seconds * trials,
     )
-
-
-def _range(values: Iterable[int]) -> tuple[int, int]:
-    found = list(values)
-    return min(found), max(found)

@@ -96,6 +96,11 @@ class PlannedFold:
     task: FoldTask
     protocol: ProtocolSection
 
+    @property
+    def place(self) -> str:
+        """Its corpus and fold, as sweeps and choices name them: ``emodb/speaker=03``."""
+        return f"{self.task.corpus}/{self.fold.name}"
+
 
 def run_shards_here(stage: str, shards: Sequence[Build]) -> None:
     """One after another in this process."""
@@ -229,12 +234,14 @@ def plan_folds(
     protocol: ProtocolSection,
     seeds: Iterable[int],
     only: Sequence[str] = (),
+    key: str = "evaluate.folds",
 ) -> list[PlannedFold]:
     """Every (corpus, fold, seed) with its task, in that order.
 
     Args:
         protocol: of the experiment or the search; a corpus's own goes before it.
         only: names of the folds to keep, each of one corpus or several; default: all.
+        key: of the experiment file that says ``only``, for messages.
 
     Raises:
         ProtocolError: the protocol cannot make valid folds, ``only`` names one that no corpus has,
@@ -264,7 +271,7 @@ def plan_folds(
     for name in only:
         if not any(name in folds for folds in known.values()):
             told = "; ".join(f"{corpus}: {', '.join(folds)}" for corpus, folds in known.items())
-            raise ProtocolError(f"evaluate.folds: there is no fold {name!r}; the folds of {told}")
+            raise ProtocolError(f"{key}: there is no fold {name!r}; the folds of {told}")
     refuse_unasked(experiment, ((entry.prepared.corpus, entry.task) for entry in planned))
     recipes = (experiment.recipe, *ablation_recipes(experiment).values())
     if any(recipe.needs_held for recipe in recipes):

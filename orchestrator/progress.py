@@ -33,6 +33,8 @@ class Progress:
     computed: int = 0
     reused: int = 0
     failed: int = 0
+    stopped: int = 0
+    """Trials that were stopped before their last fold."""
     best: str = ""
     phase: str = "reading corpora"
     _began: float = field(default_factory=time.monotonic)
@@ -73,7 +75,7 @@ class Progress:
         self.phase = phase
         self.fold_runs, self.trials = fold_runs, trials
         self.earlier, self.trials_done = earlier, trials_earlier
-        self.computed = self.reused = self.failed = 0
+        self.computed = self.reused = self.failed = self.stopped = 0
         self._phase_began = time.monotonic()
         self._show(force=True)
 
@@ -102,6 +104,18 @@ class Progress:
         self.failed += 1
         self.fold_runs -= dropped
         self.console.print(f"failed: {what}", style="red", markup=False)
+
+    def pruned(self, what: str, *, dropped: int) -> None:
+        """A trial stops before its last fold, as it should.
+
+        Args:
+            what: and why; said in plain lines only, where it does not push the panel about.
+            dropped: fold runs that will not be run because of it.
+        """
+        self.stopped += 1
+        self.fold_runs -= dropped
+        if self._live is None:
+            self.console.print(what, markup=False, highlight=False)
 
     def note(self, what: str) -> None:
         """Something that whoever reads the results should know; said at once."""
@@ -132,6 +146,8 @@ class Progress:
         if self.fold_runs:
             free = f"{self.earlier} earlier, " if self.earlier else ""
             facts.append(("done", f"{self.done} of {self.fold_runs} ({free}{self.reused} reused)"))
+        if self.stopped:
+            facts.append(("pruned", str(self.stopped)))
         if self.failed:
             facts.append(("failed", str(self.failed)))
         if self.best:

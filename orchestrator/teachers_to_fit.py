@@ -9,8 +9,9 @@ from orchestrator.experiment.recipe import DataCurriculum, Recipe
 from orchestrator.store import Store
 from orchestrator.training.fold_run import Role
 from orchestrator.training.knowledge import inner_parts
-from orchestrator.training.task import FoldTask
-from orchestrator.training.teacher import teacher_inputs
+from orchestrator.training.state import fold_run_state
+from orchestrator.training.task import FoldTask, Silent, Utterances
+from orchestrator.training.teacher import teacher_artifact, teacher_inputs
 
 
 @dataclass(frozen=True)
@@ -152,3 +153,59 @@ def _teacher_alone(task: FoldTask, recipe: Recipe, store: Store) -> str:
     first = task.train.subset(task.train.ids[:1])
     small = replace(task.with_recipe(recipe), train=first, validation=first)
     return store.key("teacher", teacher_inputs(small, first))
+
+
+@dataclass(frozen=True)
+class TeacherFit:
+    """One teacher to fit before the students that listen to it; a shard of a stage."""
+
+    task: FoldTask
+    train: Utterances
+    store: Store
+
+    @property
+    def threads(self) -> int:
+        """That it computes with."""
+        return self.task.threads
+
+    def __call__(self) -> bool:
+        """Fit it unless the store has it; whether the store had it."""
+        task = self.task
+        with fold_run_state(
+            seed=task.seed, threads=task.threads, deterministic=task.deterministic, gpus=task.gpus
+        ):
+            fitted = teacher_artifact(task, self.store, train=self.train, reporter=Silent())
+        return fitted.reused
+
+
+def teachers_of_trials(
+    tasks: Sequence[FoldTask], recipes: Iterable[Recipe], store: Store
+) -> list[TeacherFit]:
+    """The teachers that every trial of a sweep shares, those of inner speaker folds among them.
+
+    Empty where trials have teachers of their own, which are fitted in the trial, or where a teacher
+    is trained by several workers.
+
+    Args:
+        tasks: every fold run of one trial, whatever their recipes.
+        recipes: of random draws from the space.
+        store: that has them, or will.
+    """
+    asking = [recipe for recipe in recipes if asks_teacher(recipe)]
+    if not asking or any(task.teacher_workers > 1 for task in tasks):
+        return []
+    if len({_teacher_alone(tasks[0], recipe, store) for recipe in asking}) > 1:
+        return []
+    kinds: dict[tuple[bool, bool], Recipe] = {}
+    for recipe in asking:
+        kinds.setdefault((_cross_fits(recipe), _on_held(recipe)), recipe)
+    found: dict[str, TeacherFit] = {}
+    for recipe in kinds.values():
+        for task in (base.with_recipe(recipe) for base in tasks):
+            fitted = [task.train]
+            if _cross_fits(recipe):
+                fitted += [inner for inner, _ in inner_parts(task)]
+            for train in fitted:
+                key = store.key("teacher", teacher_inputs(task, train))
+                found.setdefault(key, TeacherFit(task, train, store))
+    return list(found.values())

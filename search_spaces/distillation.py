@@ -1,4 +1,7 @@
-"""How to weigh a teacher's word: for any teacher and any student."""
+"""How to weigh a teacher's word: for any teacher and any student.
+
+After no single paper: logits are listened to as in Hinton et al. 2015; the ranges are ours.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Six axes of ``zhao2025`` that every trial has: pacing, the meta-learning rate, loss weights.
 
+After Zhao et al. 2025, whose values are not public: the ranges are ours.
 Small enough for a few dozen trials to say something of each. Every trial has a data curriculum,
 bilevel meta-learning and all three objectives; so its protocol needs ``held_speakers``.
 """

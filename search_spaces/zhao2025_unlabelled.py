@@ -1,4 +1,7 @@
-"""The space ``zhao2025`` and how unlabelled speech is used, for experiments that have some."""
+"""The space ``zhao2025`` and how unlabelled speech is used, for experiments that have some.
+
+After Zhao et al. 2025, whose values are not public: the ranges are ours.
+"""
 
 from __future__ import annotations
 

@@ -177,6 +177,8 @@ def test_a_server_that_is_no_cluster_is_named(file: Path, stranger: str) -> None
     [
         "store=./understudy-store",
         "tracking.uri=sqlite:///understudy.db",
+        "search={space: distillation, storage: 'sqlite:///study.db'}",
+        "search={space: distillation, storage: 'journal:study.log'}",
         "corpora.0.root=emodb",
         "recipe.teacher={kind: pretrained, root: whisper}",
     ],
@@ -184,7 +186,7 @@ def test_a_server_that_is_no_cluster_is_named(file: Path, stranger: str) -> None
 def test_a_place_that_the_nodes_would_not_see_is_refused(file: Path, override: str) -> None:
     key = override.partition("=")[0]
 
-    with pytest.raises(ExperimentError, match=rf"{key}[.root]* is '.*every node sees"):
+    with pytest.raises(ExperimentError, match=rf"{key}[.a-z]* is '.*every node sees"):
         cluster.submit(file, address="http://127.0.0.1:1", overrides=[override])
 
 

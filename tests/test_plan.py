@@ -146,7 +146,7 @@ def test_a_trials_recipe_may_hold_speakers_that_the_files_recipe_trains_on(
         counted.extend(tasks)
         return networks_of_trials(tasks, *args, **options)
 
-    monkeypatch.setattr("orchestrator.plan.networks_of_trials", count)
+    monkeypatch.setattr("orchestrator.sweep.plan.networks_of_trials", count)
     found = plan(experiment)
 
     assert len(counted) == 4
@@ -304,6 +304,53 @@ def test_a_gpu_that_is_not_here_leaves_the_need_unmeasured(
 
     assert found.need is None
     assert found.need_unmeasured == "fold runs ask for a GPU, and this machine has none"
+
+
+def test_students_of_the_recipe_as_written_are_looked_for(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path, TAUGHT)
+    store = Store(experiment.store)
+    before = plan(experiment).evaluation.students
+    planned = plan_folds(
+        experiment, prepare(experiment, store), protocol=experiment.protocol, seeds=[0]
+    )
+    taught = [job for job in evaluation_jobs(experiment, planned) if job.system == "distilled"]
+    run_fold(taught[1].task, store=store, reporter=Silent())
+
+    # three alone and three taught
+    assert before == (0, 6)
+    assert plan(experiment).evaluation.students == (1, 6)
+    assert plan(small.load(tmp_path, "evaluate.systems=[teacher]")).evaluation.students == (0, 0)
+
+
+def test_what_nested_selection_costs_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.capacity.step_time.step_seconds", lambda *_, **__: 2.0)
+    options = (
+        "evaluate.selection=nested",
+        "evaluate.nested={inner_folds: 2, trials: 5}",
+        "search.seeds=[0, 1]",
+        "search.pruner={kind: wilcoxon}",
+    )
+
+    evaluation = plan(small.load(tmp_path, *options)).evaluation
+
+    assert evaluation.nested is not None
+    # three folds, each with two inner ones
+    assert evaluation.nested.cost.fold_runs == 3 * 5 * 2 * 2
+    assert evaluation.nested.networks.teachers == 3 * 5 * 2 * 2
+    assert (evaluation.nested.pruner.looks, evaluation.nested.constrained) == ((), False)
+    # one update an epoch, two epochs
+    assert evaluation.nested.student_seconds == 60 * 2 * 2.0
+    assert "no debt" in evaluation.promised
+
+
+def test_other_selections_ask_for_no_search_of_their_own(tmp_path: Path) -> None:
+    per_fold = plan(small.load(tmp_path, "evaluate.selection=per-fold")).evaluation
+    fixed = plan(small.load(tmp_path)).evaluation
+
+    assert (per_fold.nested, fixed.nested, fixed.promised) == (None, None, "")
+    assert "some debt is left" in per_fold.promised
 
 
 def test_without_a_search_section_only_the_evaluation_is_planned(tmp_path: Path) -> None:

@@ -138,3 +138,19 @@ def test_a_terminal_shows_one_panel() -> None:
 )
 def test_durations_have_two_figures(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_pruned_trial_is_said_and_its_other_fold_runs_are_not_waited_for(
+    progress: Progress, screen: io.StringIO
+) -> None:
+    with progress:
+        progress.enter("trials", fold_runs=20, trials=2)
+        progress.fold_run(reused=False)
+        progress.pruned("trial 1: pruned after 1 of 10 folds: beaten", dropped=9)
+        progress.trial(best="")
+
+    assert screen.getvalue().splitlines()[-2:] == [
+        "trial 1: pruned after 1 of 10 folds: beaten",
+        "trials: trials: 1 of 2, done: 1 of 11 (0 reused), pruned: 1, time left: about 0 s, "
+        "elapsed: 0 s",
+    ]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.loading import override_recipe
 from orchestrator.experiment.recipe import Recipe
-from orchestrator.preparation import plan_folds, read_corpora
+from orchestrator.preparation import plan_folds, prepare, read_corpora
 from orchestrator.store import Store
 from orchestrator.teachers_to_fit import (
     Networks,
@@ -17,8 +18,10 @@ from orchestrator.teachers_to_fit import (
     networks_of,
     networks_of_trials,
     present,
+    teachers_of_trials,
 )
-from orchestrator.training.task import FoldTask
+from orchestrator.training.fold_run import run_fold
+from orchestrator.training.task import FoldTask, Silent
 from tests import small
 
 CURRICULUM = "recipe.curriculum={kind: data, difficulty: %s, knowledge: %s}"
@@ -131,3 +134,31 @@ def test_a_remote_store_is_not_searched() -> None:
         uri = "s3://bucket/store"
 
     assert present(Bucket(), "teacher", ["0" * 64]) is None  # type: ignore[arg-type]
+
+
+def test_teachers_that_are_fitted_first_are_all_that_students_ask_for(tmp_path: Path) -> None:
+    crossed = ("recipe.knowledge=cross-fitted", "recipe.teacher.training={epochs: 1}")
+    experiment = small.load(tmp_path, *crossed, "recipe.training.epochs=1")
+    home = Store(experiment.store)
+    prepare(experiment, home)
+    fits = teachers_of_trials(bare_tasks(experiment), [experiment.recipe], home)
+
+    # a teacher and two of inner folds, in each of three folds
+    assert len(fits) == 9
+    assert [fit() for fit in fits] == [False] * 9
+    assert [fit() for fit in fits] == [True] * 9
+    fitted = small.artifacts(tmp_path / "store", "teacher")
+    for task in tasks_of(experiment):
+        run_fold(task, store=home, reporter=Silent())
+    assert small.artifacts(tmp_path / "store", "teacher") == fitted
+
+
+def test_teachers_of_which_trials_have_their_own_are_fitted_in_the_trial(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path)
+    wide = override_recipe(experiment, {"recipe.teacher.dim": 16}).recipe
+    tasks = bare_tasks(experiment)
+
+    assert teachers_of_trials(tasks, [experiment.recipe, wide], store(tmp_path)) == []
+    assert len(teachers_of_trials(tasks, [experiment.recipe] * 2, store(tmp_path))) == 3
+    alone = experiment.recipe.alone()
+    assert teachers_of_trials(tasks, [alone], store(tmp_path)) == []

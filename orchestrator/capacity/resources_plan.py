@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.capacity.machine_memory import machine_bytes, room_bytes
 from orchestrator.capacity.memory_probe import MemoryProbe, Need
-from orchestrator.capacity.slots import fold_run_slots, memory_told, workers_of
+from orchestrator.capacity.slots import GPUS, fold_run_slots, memory_told, workers_of
 from orchestrator.experiment.experiment import Resources
 
 
@@ -39,6 +39,9 @@ class ResourcesPlan:
     """Why not; empty if it was."""
     memory_told: tuple[str, ...]
     """How memory limits fold runs, a sentence each."""
+    impossible: str
+    """Why not even one fold run fits into this machine; empty if one does, or where a running
+    cluster decides."""
 
 
 def resources_plan(resources: Resources, unmeasured: str, probe: MemoryProbe) -> ResourcesPlan:
@@ -52,12 +55,7 @@ def resources_plan(resources: Resources, unmeasured: str, probe: MemoryProbe) ->
     need = probe.need()
     slots = None
     if "RAY_ADDRESS" not in os.environ:
-        here = {
-            "CPU": float(os.cpu_count() or 1),
-            "GPU": float(torch.cuda.device_count()),
-            "memory": float(room_bytes()),
-        }
-        slots = fold_run_slots([here], resources, need)
+        slots = fold_run_slots([this_machine()], resources, need)
     return ResourcesPlan(
         cpus=resources.trial.cpus,
         gpus=resources.trial.gpus,
@@ -70,4 +68,50 @@ def resources_plan(resources: Resources, unmeasured: str, probe: MemoryProbe) ->
         need=need,
         need_unmeasured=probe.unmeasured,
         memory_told=() if slots is None else tuple(memory_told(slots, resources, need)),
+        impossible=impossible_here(resources),
     )
+
+
+def this_machine() -> dict[str, float]:
+    """What this machine has, as Ray counts it."""
+    return {
+        "CPU": float(os.cpu_count() or 1),
+        "GPU": float(torch.cuda.device_count()),
+        "memory": float(room_bytes()),
+    }
+
+
+def impossible_here(resources: Resources) -> str:
+    """Why this machine cannot hold even one fold run, by CPUs or GPUs; empty if it can.
+
+    Empty too where ``RAY_ADDRESS`` names a cluster, which then says so itself. Ray would wait for
+    what it does not have.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        return ""
+    here = this_machine()
+    slots = fold_run_slots([here], resources, None)
+    if slots.at_once:
+        return ""
+    if slots.decides == GPUS:
+        key, unit, asked = "gpus", "GPU", resources.trial.gpus
+    else:
+        key, unit, asked = "cpus", "CPU", float(resources.trial.cpus)
+    text = _counted(asked, unit)
+    if (workers := workers_of(resources)) > 1:
+        text += f" for each of {workers} workers"
+        text += " and for the process that waits for them" if unit == "GPU" else ""
+    return (
+        f"resources.trial.{key}: not one fold run fits into this machine: it asks for {text}, and "
+        f"this machine has {_counted(here[unit], unit)}; lower that, or set RAY_ADDRESS to the "
+        "address of a cluster that has as much"
+    )
+
+
+def _counted(count: float, unit: str) -> str:
+    """For people.
+
+    >>> _counted(64.0, "CPU"), _counted(0.5, "GPU"), _counted(0.0, "GPU")
+    ('64 CPUs', '0.5 GPU', 'no GPU')
+    """
+    return f"{count:g} {unit}{'s' if count > 1 else ''}" if count else f"no {unit}"

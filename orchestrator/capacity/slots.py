@@ -157,6 +157,6 @@ def _by_each(
         if need is not None and need.gpu:
             # other nodes' GPUs are taken to be as the one that this was measured on
             found[GPU_MEMORY] = int(gpus) * (need.gpu_total // need.gpu)
-    if need is not None:
+    if asked:
         found[MEMORY] = math.floor(node.get("memory", 0.0) / asked)
     return found

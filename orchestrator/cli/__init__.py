@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -27,6 +27,9 @@ from orchestrator.cli.shared import (
 )
 from orchestrator.cli.store import store_app
 from orchestrator.errors import InputError, UnderstudyError
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import Experiment
 
 app = typer.Typer(
     name="understudy",
@@ -90,6 +93,8 @@ def plan(
         print_json(found.facts())
     else:
         show_plan(console_for(as_json=False), found)
+    if found.resources.impossible:
+        raise InputError(found.resources.impossible)
 
 
 @app.command()
@@ -106,24 +111,23 @@ def sweep(
     experiment = load_experiment(file, overrides=overrides or (), variant=variant)
     console = console_for(as_json=as_json)
     outcome = run_sweep(experiment, console=console)
-    summary = outcome.summary
     if as_json:
         print_json(dataclasses.asdict(outcome) | {"finished": outcome.finished})
     else:
-        show_sweep(console, experiment.name, summary)
+        show_sweep(console, experiment.name, outcome.summary)
         console.print(
             f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store, "
             f"{outcome.earlier} of trials that had ended before."
         )
         show_pending(console, outcome.pending)
-        if outcome.finished and summary.complete:
+        if outcome.finished and outcome.summary.complete:
             again = said_again(file, overrides, variant)
             console.print(f"Next: understudy evaluate {again} --best-of {experiment.name}")
     if not outcome.finished:
         console.print("The sweep is not finished; the same command goes on from here.")
         raise typer.Exit(1)
-    if not summary.complete:
-        console.print("No trial is complete: every one failed.")
+    if not outcome.summary.complete:
+        console.print("No trial is complete, so there is no best one.")
         raise typer.Exit(1)
 
 
@@ -132,6 +136,9 @@ def evaluate(
     file: File,
     overrides: Overrides = None,
     best_of: BestOf = None,
+    trial: Annotated[
+        int | None, typer.Option(help="Take this trial of the sweep instead of its best.")
+    ] = None,
     variant: Variant = None,
     as_json: Json = False,
 ) -> None:
@@ -144,19 +151,17 @@ def evaluate(
     from orchestrator.evaluation.report import render
     from orchestrator.experiment import load_experiment
     from orchestrator.experiment.loading import is_recogniser_file
-    from orchestrator.sweep.sweep import best_of as best_recipe
 
     if is_recogniser_file(file):
+        if trial is not None:
+            raise InputError(f"--trial {trial}: a speech recogniser has no trials")
         evaluate_recogniser(
             file, overrides or (), variant=variant, best_of=best_of, as_json=as_json
         )
         return
-    experiment = load_experiment(file, overrides=overrides or (), variant=variant)
-    if best_of is None and experiment.evaluate.selection == "same-corpus":
-        best_of = experiment.name
-    if best_of is not None:
-        experiment = best_recipe(experiment, name=best_of)
     console = console_for(as_json=as_json)
+    experiment = load_experiment(file, overrides=overrides or (), variant=variant)
+    experiment = _selected(experiment, best_of=best_of, trial=trial, console=console)
     outcome = run_evaluation(experiment, console=console)
     if as_json:
         print_json(outcome.result)
@@ -173,6 +178,44 @@ def evaluate(
     places = [text for text in overrides or () if text.startswith("tracking.uri=")]
     where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)
     console.print(f"Dashboard: understudy dashboard {where}")
+
+
+def _selected(
+    experiment: Experiment, *, best_of: str | None, trial: int | None, console: Console
+) -> Experiment:
+    """The experiment with the recipe, or the recipe of each fold, that its selection asks for."""
+    from orchestrator.sweep.choosing import best_of as best_recipe
+    from orchestrator.sweep.choosing import per_fold_of
+    from orchestrator.sweep.nested import nested_of
+    from orchestrator.sweep.sweep import run_nested
+
+    selection = experiment.evaluate.selection
+    if selection in ("per-fold", "nested") and trial is not None:
+        raise InputError(
+            f"--trial {trial}: with evaluate.selection {selection!r} each fold has a trial of its "
+            "own; leave --trial out, or set evaluate.selection=same-corpus"
+        )
+    if selection == "nested":
+        if best_of is not None:
+            raise InputError(
+                f"--best-of {best_of}: with evaluate.selection 'nested' the search is repeated "
+                "inside each fold; leave --best-of out, or set evaluate.selection=same-corpus"
+            )
+        outcome = run_nested(experiment, console=console)
+        if not outcome.finished:
+            console.print(
+                "The searches inside the folds are not finished; the same command goes on from "
+                "here."
+            )
+            raise typer.Exit(1)
+        return nested_of(experiment, outcome.studies)
+    if selection == "per-fold":
+        return per_fold_of(experiment, name=best_of or experiment.name)
+    if best_of is None and (selection == "same-corpus" or trial is not None):
+        best_of = experiment.name
+    if best_of is None:
+        return experiment
+    return best_recipe(experiment, name=best_of, trial=trial)
 
 
 @app.command()
@@ -220,10 +263,9 @@ def report(
         raise typer.Exit(1)
     if plots is None:
         return
-    drawn = [] if searched is None else [plot_sweep(searched, plots)]
+    drawn = [] if searched is None else plot_sweep(searched, plots)
     for path in [*drawn, *([] if result is None else plot(result, plots))]:
-        if path is not None:
-            console.print(f"wrote {path}")
+        console.print(f"wrote {path}")
     for name, picture in stored_pictures(experiment).items():
         (plots / name).write_bytes(picture)
         console.print(f"wrote {plots / name}")

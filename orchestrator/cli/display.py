@@ -14,7 +14,7 @@ def show_sweep(console: Console, name: str, summary: Any) -> None:
     from orchestrator.evaluation.report import render
     from orchestrator.evaluation.stored import sweep_facts
 
-    for part in render(None, sweep_facts(summary)):
+    for part in render(None, sweep_facts(summary, name=name)):
         console.print(part)
 
 

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from rich.console import Console
 
 from orchestrator.capacity.resources_plan import ResourcesPlan
 from orchestrator.capacity.slots import CPUS, GPU_MEMORY, GPUS, MEMORY, gibibytes
+from orchestrator.cli.plan_lines import (
+    say,
+    seeds_told,
+    show_folds,
+    show_networks,
+    show_pruner,
+    time_told,
+    title,
+)
+from orchestrator.cli.plan_search import show_search
 from orchestrator.plan import (
     CorpusPlan,
     EvaluationPlan,
-    FoldsPlan,
     Plan,
     RecogniserPlan,
-    SearchPlan,
     StudentPlan,
     UnlabelledPlan,
 )
-from orchestrator.progress import duration
-from orchestrator.teachers_to_fit import Networks
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """A plan for people: corpora, folds, sweep, evaluation, resources."""
     variant = f" (variant {plan.variant})" if plan.variant else ""
-    _title(console, f"{plan.experiment}{variant}: nothing is run")
+    title(console, f"{plan.experiment}{variant}: nothing is run")
     for corpus in plan.corpora:
         _show_corpus(console, corpus)
     if plan.unlabelled is not None:
@@ -35,36 +41,29 @@ def show_plan(console: Console, plan: Plan) -> None:
         _show_recogniser(console, recogniser)
     resources = plan.resources
     if plan.search is not None:
-        _show_search(console, plan.search, resources)
+        show_search(console, plan.search, resources)
     _show_evaluation(console, plan.evaluation, resources)
-    _title(console, "Resources")
-    _say(console, _fold_run(resources))
-    _say(console, _memory(resources))
+    title(console, "Resources")
+    say(console, _fold_run(resources))
+    say(console, _memory(resources))
     for line in resources.memory_told:
-        _say(console, line, style="red")
+        say(console, line, style="red")
     if resources.unmeasured:
-        _say(console, f"no times: {resources.unmeasured}")
+        say(console, f"no times: {resources.unmeasured}")
     else:
-        _say(
+        say(
             console,
             "times are of students alone, from a measured update with cross-entropy by the recipe "
-            "as written; teachers, recognisers, encoders, features, validation, and what "
-            "meta-learning, unlabelled speech and listening to a source add are not counted",
+            "as written; teachers, recognisers, encoders, features, validation, the start of Ray, "
+            "and what meta-learning, unlabelled speech and listening to a source add are not "
+            "counted, nor that trials may have larger students or more epochs",
         )
 
 
-def _title(console: Console, text: str) -> None:
-    console.print(text, style="bold", markup=False, highlight=False)
-
-
-def _say(console: Console, text: str, *, style: str | None = None) -> None:
-    console.print(f"  {text}", style=style, markup=False, highlight=False)
-
-
 def _show_corpus(console: Console, corpus: CorpusPlan) -> None:
-    _title(console, f"Corpus {corpus.name}")
+    title(console, f"Corpus {corpus.name}")
     emotions = ", ".join(f"{name} {count}" for name, count in corpus.emotions.items())
-    _say(
+    say(
         console,
         f"{corpus.utterances} utterances of {corpus.mean_seconds:.1f} s on average, "
         f"{corpus.speakers} speakers; {emotions}",
@@ -73,8 +72,8 @@ def _show_corpus(console: Console, corpus: CorpusPlan) -> None:
 
 
 def _show_unlabelled(console: Console, speech: UnlabelledPlan) -> None:
-    _title(console, "Unlabelled speech")
-    _say(
+    title(console, "Unlabelled speech")
+    say(
         console,
         ", ".join(f"{name}: {count} utterances" for name, count in speech.utterances.items()),
     )
@@ -82,20 +81,20 @@ def _show_unlabelled(console: Console, speech: UnlabelledPlan) -> None:
 
 
 def _show_student(console: Console, student: StudentPlan) -> None:
-    _title(console, "Student")
+    title(console, "Student")
     text = f"{student.kind}, {student.parameters:,} parameters"
     if student.receptive_seconds is not None:
         text += (
             f"; a step of its convolutions hears {student.receptive_frames} frames "
             f"({student.receptive_seconds:.2f} s)"
         )
-    _say(console, text)
+    say(console, text)
 
 
 def _show_recogniser(console: Console, recogniser: RecogniserPlan) -> None:
-    _title(console, f"Speech recogniser on {recogniser.corpus}")
+    title(console, f"Speech recogniser on {recogniser.corpus}")
     train, validation = recogniser.utterances
-    _say(
+    say(
         console,
         f"{train} {recogniser.heard} of {len(recogniser.train)} speakers, "
         + (
@@ -110,104 +109,65 @@ def _show_recogniser(console: Console, recogniser: RecogniserPlan) -> None:
 
 def _show_stored(console: Console, stored: Mapping[str, tuple[int | None, int]]) -> None:
     for what, (there, shards) in stored.items():
-        _say(console, f"{what}: {_there(there)} of {shards} shards are in the store")
+        say(console, f"{what}: {_there(there)} of {shards} shards are in the store")
 
 
 def _there(count: int | None) -> str:
     return "an unknown number (the store is remote)" if count is None else str(count)
 
 
-def _show_search(console: Console, search: SearchPlan, resources: ResourcesPlan) -> None:
-    _title(console, "Sweep")
-    left = max(0, search.trials - search.ended)
-    folds = sum(one.folds for one in search.folds)
-    seeds = search.folds[0].seeds
-    _say(
-        console,
-        f"{search.trials} trials ({search.sampler}, by {search.metric} on validation) x "
-        f"{folds} folds x {_seeds(seeds)} = {search.fold_runs} fold runs",
-    )
-    if search.ended:
-        _say(console, f"{search.ended} trials have ended, so {left} are left")
-    _show_folds(console, search.folds)
-    _show_space(console, search)
-    _show_networks(console, search.networks)
-    if search.student_seconds is not None:
-        seconds = search.student_seconds * left / search.trials
-        _say(console, _time(seconds, resources, most=left))
-
-
-def _show_space(console: Console, search: SearchPlan) -> None:
-    _say(console, f"space {search.space}:")
-    for one in search.parameters:
-        drawn = "" if one.share == 1.0 else f" (conditional: in {100 * one.share:.0f} % of draws)"
-        _say(console, f"  {one.name}: {one.range}{drawn}")
-    if search.impossible:
-        _say(
-            console,
-            f"{100 * search.impossible:.0f} % of random draws make no valid recipe, and such a "
-            f"trial fails; the first: {search.reason}",
-            style="red",
-        )
-
-
 def _show_evaluation(
     console: Console, evaluation: EvaluationPlan, resources: ResourcesPlan
 ) -> None:
-    _title(console, "Evaluation")
+    title(console, "Evaluation")
     systems = len(evaluation.fold_runs)
     runs = sum(evaluation.fold_runs.values())
     if not runs:
-        _say(console, "the recipe has none of the systems asked for", style="red")
+        say(console, "the recipe has none of the systems asked for", style="red")
         return
     folds = sum(one.folds for one in evaluation.folds)
-    _say(
+    _show_selection(console, evaluation, resources)
+    say(
         console,
         f"{systems} systems ({', '.join(evaluation.fold_runs)}) x {folds} folds x "
-        f"{_seeds(evaluation.folds[0].seeds)} = {runs} fold runs",
+        f"{seeds_told(evaluation.folds[0].seeds)} = {runs} fold runs",
     )
+    show_folds(console, evaluation.folds)
+    show_networks(console, evaluation.networks)
+    there, students = evaluation.students
+    if students:
+        say(console, f"students: {students}; {_there(there)} of them are in the store")
+    if evaluation.student_seconds is not None and there != students:
+        seconds = evaluation.student_seconds * (students - (there or 0)) / max(1, students)
+        say(console, time_told(seconds, resources, most=students - (there or 0)))
+
+
+def _show_selection(console: Console, evaluation: EvaluationPlan, resources: ResourcesPlan) -> None:
+    """How the recipe comes about, before it is evaluated."""
+    if evaluation.nested is not None:
+        nested, cost = evaluation.nested, evaluation.nested.cost
+        say(
+            console,
+            f"before it comes a search inside each fold: {cost.outer_folds} folds x {cost.trials} "
+            f"trials x {cost.inner_folds} inner folds x {seeds_told(cost.seeds)} = at most "
+            f"{cost.fold_runs} fold runs; the sweep above is no part of it",
+            style="yellow",
+        )
+        show_pruner(console, nested.pruner, folds=f"{cost.inner_folds} inner folds")
+        show_networks(console, nested.networks)
+        if nested.student_seconds is not None:
+            least = not nested.pruner.looks and not nested.constrained
+            time = time_told(nested.student_seconds, resources, most=cost.fold_runs, least=least)
+            say(console, time, style="yellow")
+    elif evaluation.selection == "per-fold":
+        say(console, "selection per-fold asks for no further search than the sweep above")
+    if evaluation.promised:
+        say(console, f"selection: {evaluation.promised}")
     if evaluation.selection != "fixed":
-        _say(
+        say(
             console,
-            f"selection is {evaluation.selection}: the best trial's recipe may need other teachers "
+            f"selection is {evaluation.selection}: recipes that are chosen may need other teachers "
             "and another time than the recipe as written, which is counted here",
-        )
-    _show_folds(console, evaluation.folds)
-    _show_networks(console, evaluation.networks)
-    if evaluation.student_seconds is not None:
-        _say(console, _time(evaluation.student_seconds, resources, most=runs))
-
-
-def _show_folds(console: Console, folds: Iterable[FoldsPlan]) -> None:
-    for one in folds:
-        _say(console, f"protocol: {one.protocol}")
-        sizes = ", ".join(
-            f"{role} {few if few == many else f'{few} to {many}'}"
-            for role, (few, many) in one.sizes.items()
-            if many
-        )
-        counted = f"{one.folds} fold{'' if one.folds == 1 else 's'}"
-        _say(console, f"{counted} of {one.corpus}, utterances in each: {sizes}")
-
-
-def _show_networks(console: Console, networks: Networks) -> None:
-    most = "at most " if networks.varied else ""
-    if networks.teachers:
-        beside = (
-            f" and {networks.inner_teachers} of inner speaker folds"
-            if networks.inner_teachers
-            else ""
-        )
-        stored = "" if networks.present is None else f"; {networks.present} are in the store"
-        varied = ", since the space changes the teacher" if networks.varied else ""
-        _say(console, f"teachers: {most}{networks.teachers}{beside}{varied}{stored}")
-    else:
-        _say(console, "teachers: none")
-    if networks.inner_students:
-        _say(
-            console,
-            f"students of inner speaker folds, for cross-validated difficulty: at most "
-            f"{networks.inner_students}",
         )
 
 
@@ -221,7 +181,7 @@ def _fold_run(resources: ResourcesPlan) -> str:
     if resources.at_once is None:
         return f"{asks}; as many at once as the running cluster holds"
     if not resources.at_once:
-        return f"{asks}, which this machine does not have; a cluster is needed"
+        return f"{asks}, which this machine does not have"
     verb = "decide" if resources.decides in (CPUS, GPUS) else "decides"
     return f"{asks}; {resources.at_once} at once on this machine ({resources.decides} {verb})"
 
@@ -243,13 +203,3 @@ def _memory(resources: ResourcesPlan) -> str:
         if GPU_MEMORY in resources.fit:
             text += f": {resources.fit[GPU_MEMORY]} fit into this machine's"
     return text
-
-
-def _time(seconds: float, resources: ResourcesPlan, *, most: int) -> str:
-    text = f"students alone: at least about {duration(seconds)} one after another"
-    at_once = min(resources.at_once or 1, most)
-    return text if at_once <= 1 else f"{text}, {duration(seconds / at_once)} with {at_once} at once"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'' if count == 1 else 's'}"

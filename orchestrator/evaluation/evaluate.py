@@ -25,6 +25,7 @@ from orchestrator.evaluation.result import (
     result_of,
 )
 from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
+from orchestrator.evaluation.selection import refuse_other_corpora, selected_briefly
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
@@ -41,9 +42,10 @@ from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.store.use import using
-from orchestrator.sweep.study import recipe_and_features
+from orchestrator.sweep.belonging import recipe_and_features
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
+from orchestrator.training.inputs import plain
 
 
 class EvaluationError(UnderstudyError):
@@ -98,6 +100,8 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             seeds=settings.seeds,
             only=settings.folds,
         )
+        fingerprints = fingerprints_of(prepared)
+        refuse_other_corpora(experiment, fingerprints)
         jobs = evaluation_jobs(experiment, planned)
         if not jobs:
             raise ExperimentError(
@@ -108,10 +112,10 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         protocols = {
             entry.corpus.name: entry.describe(experiment.protocol)
             + _some_folds(settings.folds, entry, planned)
+            + selected_briefly(experiment)
             for entry in prepared
             if any(fold.prepared is entry for fold in planned)
         }
-        fingerprints = fingerprints_of(prepared)
         stack.enter_context(using(store, command=f"the evaluation {experiment.name!r}"))
         tree = RunTree(store, experiment.name, _root(experiment, fingerprints))
         probe = MemoryProbe.of(experiment, prepared, memory=store.folder)
@@ -241,11 +245,15 @@ def _title(job: Job) -> str:
 
 def _root(experiment: Experiment, fingerprints: dict[str, str]) -> str:
     """Its name in the run tree: the same recipe on the same corpora is the same run."""
-    plain = resolved(experiment) | recipe_and_features(experiment)
-    what = {key: plain[key] for key in ("recipe", "features", "protocol", "evaluate", "variant")}
+    whole = resolved(experiment) | recipe_and_features(experiment)
+    what = {key: whole[key] for key in ("recipe", "features", "protocol", "variant")}
+    what["evaluate"] = plain(experiment.evaluate)
     if any("recipe.source" in changes for changes in ablation_changes(experiment).values()):
         # wherever the encoders of ablations lie
-        what["evaluate"] = plain["evaluate"] | {"ablations": ablation_changes(experiment)}
+        what["evaluate"] |= {"ablations": ablation_changes(experiment)}
+    if experiment.selected is not None and experiment.selected.choices:
+        chosen = experiment.selected.choices
+        what["choices"] = {place: choice.overrides for place, choice in chosen.items()}
     own = own_protocols(experiment)
     return f"evaluation-{digest([what | {'protocols': own}, fingerprints])[:12]}"
 
@@ -267,11 +275,11 @@ def _start_runs(
         "understudy.version": orchestrator.__version__,
     }
     variant = f" ({experiment.variant})" if experiment.variant else ""
-    plain = resolved(experiment)
+    whole = resolved(experiment)
     top.start(
         name=f"evaluation {experiment.name}{variant}",
         parent=None,
-        params={"recipe": plain["recipe"], "features": plain["features"]},
+        params={"recipe": whole["recipe"], "features": whole["features"]},
         tags=tags,
     )
     changes = ablation_changes(experiment)

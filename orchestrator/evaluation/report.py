@@ -9,73 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.evaluation.metrics import METRICS, PAPER_NAMES
 from orchestrator.evaluation.plots import Result, plot
+from orchestrator.evaluation.selection import selection_told
 from orchestrator.evaluation.statistics import FEW_UNITS, SYSTEMS, in_order
 from orchestrator.evaluation.sweep_plots import plot_sweep
+from orchestrator.evaluation.sweep_report import choices_grid, sweep_grids
+from orchestrator.evaluation.tables import Grid, count, markdown_table, percent, signed, table
 
 __all__ = ["markdown", "percent", "plot", "plot_sweep", "provenance", "render"]
 
-_NEXT = 5
-"""Trials after the best that the report shows; the JSON has all."""
-
 _NAMED = 3
 """Utterances set aside that the report names; the result names all."""
-
-SELECTIONS = {
-    "fixed": "fixed (the recipe as written)",
-    "same-corpus": "same-corpus (the best trial of a sweep on this corpus: its speakers' labels "
-    "were seen as validation, so these figures are optimistic)",
-}
-UNSEEN = (
-    "same-corpus (the best trial of a sweep on this corpus, which neither trained nor validated on "
-    "any of the tested utterances)"
-)
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """A table before it becomes terminal or markdown."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent with one decimal; a dash where there is none.
-
-    >>> percent(0.7534)
-    '75.3'
-    """
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:+.1f}"
-
-
-def _count(value: int | None) -> str:
-    """A count in three digits: 1.3 M.
-
-    >>> _count(1_310_000), _count(950), _count(None)
-    ('1.31 M', '950', '-')
-    """
-    if value is None:
-        return "-"
-    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
-    return str(value)
 
 
 def _corpora(result: Result) -> list[str]:
@@ -86,14 +36,11 @@ def provenance(result: Result, corpus: str) -> list[str]:
     """The lines that every table carries: what was measured, how, and by which code (law 7)."""
     variant = result.get("variant")
     name = result["experiment"] + (f" (variant {variant})" if variant else "")
-    selection = SELECTIONS.get(result["selection"], result["selection"])
-    if result.get("seen_by_sweep", {}).get(corpus) == 0:
-        selection = UNSEEN
     return [
         f"experiment: {name}",
         f"protocol: {result['protocols'][corpus]}",
         f"emotions: {', '.join(result['emotions'][corpus])}",
-        f"selection: {selection}",
+        *selection_told(result, corpus),
         f"corpus fingerprint: {result['fingerprints'][corpus]}",
         "code: " + ", ".join(f"{key} {value}" for key, value in sorted(result["code"].items())),
         f"training seeds: {', '.join(map(str, result['seeds']))}",
@@ -126,7 +73,7 @@ def _left_out(result: Result, corpus: str) -> list[str]:
     return lines
 
 
-def _scores_grid(result: Result, corpus: str) -> _Grid:
+def _scores_grid(result: Result, corpus: str) -> Grid:
     rows = [
         (
             entry["system"],
@@ -144,18 +91,18 @@ def _scores_grid(result: Result, corpus: str) -> _Grid:
         "percent, mean ± standard deviation over folds (seeds averaged inside each fold); "
         "n: test utterances of each seed",
     )
-    return _Grid(f"{corpus}: sealed test scores", header, tuple(rows), notes)
+    return Grid(f"{corpus}: sealed test scores", header, tuple(rows), notes)
 
 
-def _networks_grid(result: Result, corpus: str) -> _Grid:
+def _networks_grid(result: Result, corpus: str) -> Grid:
     rows = [
         (
             entry["system"],
             str(entry["folds"]),
             str(entry["seeds"]),
             percent(entry["macro_recall_seed_std"]),
-            _count(entry["parameters"]),
-            _count(entry.get("macs")),
+            count(entry["parameters"]),
+            count(entry.get("macs")),
         )
         for entry in result["summary"]
         if entry["corpus"] == corpus
@@ -165,10 +112,10 @@ def _networks_grid(result: Result, corpus: str) -> _Grid:
         "std over seeds: of macro_recall, averaged over folds; "
         "MACs: multiply-accumulates of one utterance",
     )
-    return _Grid(f"{corpus}: fold runs and networks", header, tuple(rows), notes)
+    return Grid(f"{corpus}: fold runs and networks", header, tuple(rows), notes)
 
 
-def _differences_grids(result: Result, corpus: str) -> list[_Grid]:
+def _differences_grids(result: Result, corpus: str) -> list[Grid]:
     """The systems that every evaluation has, then ablations by what they are compared with."""
     entries = [entry for entry in result["differences"] if entry["corpus"] == corpus]
     grids = []
@@ -183,14 +130,14 @@ def _differences_grids(result: Result, corpus: str) -> list[_Grid]:
 
 def _differences_grid(
     title: str, entries: Sequence[Mapping[str, Any]], *, ablations: bool = False
-) -> _Grid:
+) -> Grid:
     """Their table; what ablations are compared with is named by the title alone."""
     rows = tuple(
         (
             entry["a"] if ablations else f"{entry['a']} - {entry['b']}",
             PAPER_NAMES.get(entry["metric"], entry["metric"]),
-            _signed(entry["mean"]),
-            f"[{_signed(entry['low'])}, {_signed(entry['high'])}]",
+            signed(entry["mean"]),
+            f"[{signed(entry['low'])}, {signed(entry['high'])}]",
             str(entry["n"]) + (" (!)" if entry["n"] < FEW_UNITS else ""),
         )
         for entry in entries
@@ -211,108 +158,7 @@ def _differences_grid(
             "each interval stands for itself: of twenty ablations that change nothing, one is "
             "expected to show a difference"
         )
-    return _Grid(title, header, rows, tuple(notes))
-
-
-def _sweep_grid(sweep: Mapping[str, Any]) -> _Grid:
-    states = ", ".join(f"{count} {state}" for state, count in sorted(sweep["states"].items()))
-    best = sweep.get("best")
-    rows = [
-        ("trials", f"{sum(sweep['states'].values())} of {sweep['trials']} ({states or 'none'})")
-    ]
-    if best is None:
-        rows.append(("best", "no trial is complete yet"))
-    else:
-        rows.append((f"best {sweep['metric']} on validation", percent(best["value"])))
-        rows.append(("best trial", str(best["number"])))
-        rows += [(key, str(value)) for key, value in sorted(best["overrides"].items())]
-        if found := sweep.get("findings"):
-            close, others = len(found["indistinguishable"]), len(found["comparisons"])
-            told = f"{close} of {others} other complete trials"
-            rows.append(("cannot be told apart from it", told))
-    return _Grid(f"{sweep['experiment']}: sweep", ("what", "value"), tuple(rows))
-
-
-def _importance_grid(sweep: Mapping[str, Any]) -> _Grid:
-    found = sweep["findings"]
-    rows = tuple(
-        (
-            one["parameter"] + (" (conditional)" if one["conditional"] else ""),
-            percent(one["share"]),
-            percent(one["chance"]),
-            str(one["trials"]),
-        )
-        for one in found["importances"]
-    )
-    notes = []
-    if rows:
-        notes.append(
-            "importance: percent of the variance of scores that the parameter alone explains "
-            "(fANOVA over complete trials)"
-        )
-        notes.append(
-            "by chance: the most it gets in 19 shufflings of the scores; of parameters without "
-            "effect one in twenty gets more"
-        )
-    if any(one["conditional"] for one in found["importances"]):
-        notes.append("conditional: occurs in some trials only, and the figure is of these alone")
-    if found["without_importance"]:
-        notes.append(f"without importance: {found['without_importance']}")
-    header = ("parameter", "importance", "by chance", "trials")
-    return _Grid(f"{sweep['experiment']}: what mattered", header, rows, tuple(notes))
-
-
-def _next_grid(sweep: Mapping[str, Any]) -> _Grid | None:
-    others = sweep["findings"]["comparisons"]
-    if not others:
-        return None
-    rows = tuple(
-        (
-            str(other["number"]),
-            percent(other["value"]),
-            _signed(other["difference"]),
-            f"[{_signed(other['low'])}, {_signed(other['high'])}]",
-            str(other["folds"]),
-        )
-        for other in others[:_NEXT]
-    )
-    left = len(others) - len(rows)
-    notes = [
-        "percentage points, the best trial minus this one, with Student's t interval over folds; "
-        "one that holds zero shows no difference",
-        "the intervals are too narrow: the best trial won many comparisons on the same folds, "
-        "partly by luck, and folds share training speakers",
-    ]
-    if left:
-        notes.append(f"and {left} more (all of them with --json)")
-    header = ("trial", "score", "best minus it", "95 % interval", "folds")
-    return _Grid(f"{sweep['experiment']}: the next ones", header, rows, tuple(notes))
-
-
-def _sweep_grids(sweep: Mapping[str, Any]) -> list[_Grid]:
-    grids = [_sweep_grid(sweep)]
-    if sweep.get("best") is not None and sweep.get("findings"):
-        grids.append(_importance_grid(sweep))
-        following = _next_grid(sweep)
-        grids += [] if following is None else [following]
-    return grids
-
-
-def _table(grid: _Grid) -> Table:
-    table = Table(
-        title=Text(grid.title, style="bold"),
-        caption=Text("\n".join(grid.notes)) if grid.notes else None,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for place, head in enumerate(grid.header):
-        table.add_column(Text(head), justify="left" if place == 0 else "right", overflow="fold")
-    for row in grid.rows:
-        # Text, not markup: a corpus may be called "[mine]".
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+    return Grid(title, header, rows, tuple(notes))
 
 
 def render(result: Result | None, sweep: Mapping[str, Any] | None = None) -> list[RenderableType]:
@@ -320,28 +166,31 @@ def render(result: Result | None, sweep: Mapping[str, Any] | None = None) -> lis
 
     Args:
         result: The evaluation as stored in ``evaluation.json``; None while there is none.
-        sweep: A sweep's summary: ``experiment``, ``metric``, ``trials`` (planned), ``states``
-            (count by trial state), ``best`` (None, or ``number``, ``value`` as a fraction and
-            ``overrides`` by dotted key), and ``findings`` as in
-            :meth:`orchestrator.sweep.findings.Findings.facts`, if they were looked for; None if
-            there was no sweep.
+        sweep: A sweep's facts, as :func:`orchestrator.evaluation.stored.stored_sweep` has them;
+            None if there was no sweep. Those that are missing, as in a study of an earlier
+            version, are left out.
 
     Returns:
         The parts; none where there is neither.
     """
     parts: list[RenderableType] = []
     if sweep is not None:
-        parts += [_table(grid) for grid in _sweep_grids(sweep)]
+        parts += [table(grid) for grid in sweep_grids(sweep)]
     if result is not None:
         for corpus in _corpora(result):
             parts.append(Text("\n".join(provenance(result, corpus))))
-            parts += [_table(grid) for grid in _grids(result, corpus)]
+            parts += [table(grid) for grid in _grids(result, corpus)]
     return parts
 
 
-def _grids(result: Result, corpus: str) -> list[_Grid]:
-    grids = [_scores_grid(result, corpus), _networks_grid(result, corpus)]
-    return [*grids, *_differences_grids(result, corpus)]
+def _grids(result: Result, corpus: str) -> list[Grid]:
+    chosen = choices_grid((result.get("selected") or {}).get("choices", {}), corpus)
+    return [
+        _scores_grid(result, corpus),
+        _networks_grid(result, corpus),
+        *_differences_grids(result, corpus),
+        *([] if chosen is None else [chosen]),
+    ]
 
 
 def markdown(result: Result | None, sweep: Mapping[str, Any] | None = None) -> str:
@@ -352,22 +201,11 @@ def markdown(result: Result | None, sweep: Mapping[str, Any] | None = None) -> s
         sweep: as for :func:`render`.
     """
     lines: list[str] = []
-    for grid in () if sweep is None else _sweep_grids(sweep):
-        lines += _markdown_table(grid)
+    for grid in () if sweep is None else sweep_grids(sweep):
+        lines += markdown_table(grid)
     for corpus in () if result is None else _corpora(result):
         assert result is not None
         lines += [f"- {line}" for line in provenance(result, corpus)] + [""]
         for grid in _grids(result, corpus):
-            lines += _markdown_table(grid)
+            lines += markdown_table(grid)
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _markdown_table(grid: _Grid) -> list[str]:
-    lines = [f"**{grid.title}**", "", _cells(grid.header)]
-    lines.append(_cells(["---"] + ["---:"] * (len(grid.header) - 1)))
-    lines += [_cells(row) for row in grid.rows]
-    return [*lines, "", *(f"{note}." for note in grid.notes), ""]
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -13,7 +13,7 @@ from models.macs import multiply_accumulates
 from orchestrator.corpora import Corpus
 from orchestrator.corpora.listing import Problem
 from orchestrator.evaluation.metrics import score_row, scores, speaker_rows
-from orchestrator.evaluation.sealed import Scored, Unsealed, system_recipes
+from orchestrator.evaluation.sealed import Scored, Unsealed, recipes_by_place
 from orchestrator.evaluation.selection import seen_by_sweep
 from orchestrator.evaluation.statistics import differences, pairs_of, summarise
 from orchestrator.experiment import Experiment
@@ -23,7 +23,8 @@ from orchestrator.features import PackedFrames
 from orchestrator.preparation import PlannedFold, corpora_of
 from orchestrator.source_encoder import source_facts
 from orchestrator.store import Store
-from orchestrator.sweep.study import recipe_and_features
+from orchestrator.sweep.belonging import recipe_and_features
+from orchestrator.training.inputs import plain
 from orchestrator.training.networks import build_network
 
 
@@ -39,7 +40,7 @@ def result_of(
 ) -> dict[str, Any]:
     """Everything a reader needs, in an order that depends on nothing but the inputs."""
     done = sorted(done, key=lambda pair: tuple(map(str, pair[0].job.place)))
-    systems = list(system_recipes(experiment))
+    systems = list(next(iter(recipes_by_place(experiment, planned).values())))
     emotions = {entry.task.corpus: list(entry.task.emotions) for entry in planned}
     rows = []
     together: dict[tuple[str, str, int], list[Unsealed]] = defaultdict(list)
@@ -93,7 +94,7 @@ def result_of(
         "protocols": protocols,
         "fingerprints": fingerprints,
         "emotions": emotions,
-        "selected": None if experiment.selected is None else experiment.selected.model_dump(),
+        "selected": None if experiment.selected is None else plain(experiment.selected),
         "code": code,
         "recipe": recipe_and_features(experiment)["recipe"],
         "ablations": ablation_changes(experiment),
@@ -181,18 +182,32 @@ def _differences(
 def multiply_accumulates_of(
     experiment: Experiment, planned: list[PlannedFold], store: Store
 ) -> dict[tuple[str, str], int]:
-    """Multiply-accumulates of an utterance of the corpus' mean length; not of frozen encoders."""
+    """Multiply-accumulates of an utterance of the corpus' mean length; not of frozen encoders.
+
+    Where each fold has its own recipe, those of the largest.
+    """
     found: dict[tuple[str, str], int] = {}
-    for entry in {e.task.corpus: e for e in planned}.values():
-        task = entry.task
-        pack = PackedFrames.open(store, task.frames)
-        frames = round(float(np.mean([pack.length(name) for name in pack.ids])))
-        for system, recipe in system_recipes(experiment).items():
+    tasks = {entry.place: entry.task for entry in planned}
+    packs = {
+        corpus: PackedFrames.open(store, task.frames)
+        for corpus, task in {task.corpus: task for task in tasks.values()}.items()
+    }
+    frames = {
+        corpus: round(float(np.mean([pack.length(name) for name in pack.ids])))
+        for corpus, pack in packs.items()
+    }
+    known: dict[tuple[str, str], int] = {}
+    for place, recipes in recipes_by_place(experiment, planned).items():
+        task = tasks[place]
+        for system, recipe in recipes.items():
             section = recipe.teacher if system == "teacher" else recipe.student
             if section is None or isinstance(section, PretrainedTeacher):
                 continue
-            network = build_network(section, features=task.features, classes=task.classes)
-            found[task.corpus, system] = multiply_accumulates(
-                network, frames=frames, width=pack.width
-            )
+            same = task.corpus, section.model_dump_json()
+            if same not in known:
+                network = build_network(section, features=task.features, classes=task.classes)
+                width = packs[task.corpus].width
+                known[same] = multiply_accumulates(network, frames=frames[task.corpus], width=width)
+            at = task.corpus, system
+            found[at] = max(found.get(at, 0), known[same])
     return found

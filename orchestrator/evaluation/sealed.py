@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
+from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.changes import ablation_recipes
+from orchestrator.experiment.changes import ablation_recipes, of_place
+from orchestrator.experiment.evaluate import System
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.preparation import PlannedFold
 from orchestrator.training.fold_run import Role
@@ -55,27 +59,65 @@ class Scored:
 def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[Job]:
     """Every system of every fold and seed; teachers first, since taught students need them.
 
+    Where each fold has chosen a recipe, its systems are of that, whatever the seed.
+
     Raises:
-        ExperimentError: an ablation makes no valid recipe.
+        ExperimentError: an ablation makes no valid recipe, a fold has chosen none, or the recipes
+            of some folds have no teacher to evaluate.
     """
+    by_place = recipes_by_place(experiment, planned)
     jobs = []
-    for system, recipe in system_recipes(experiment).items():
-        attends = bool(recipe.objectives.attention_transfer) and system != "teacher"
+    for system in next(iter(by_place.values()), {}):
         drawn: set[str] = set()
         for entry in planned:
+            recipe = by_place[entry.place][system]
+            attends = bool(recipe.objectives.attention_transfer) and system != "teacher"
             task = entry.task.with_recipe(recipe)
             if system == "student-alone":
                 task = replace(task, encoder=None, waveforms=None)
             sealed = Unlabelled.of_table(entry.prepared.corpus.table, entry.fold.test)
             # one fold run of each system and corpus is enough to look at
             pictured = attends and task.corpus not in drawn
-            drawn.add(task.corpus)
+            if attends:
+                drawn.add(task.corpus)
             jobs.append(Job(system=system, task=task, sealed=sealed, pictured=pictured))
     return jobs
 
 
+def recipes_by_place(
+    experiment: Experiment, planned: Iterable[PlannedFold]
+) -> dict[str, dict[str, Recipe]]:
+    """The recipe of each system, in the order of the tables, by ``corpus/fold``.
+
+    Every fold has the same systems: where the recipe that one fold has chosen learns from nobody,
+    that student is its distilled one all the same.
+
+    Raises:
+        ExperimentError: as :func:`evaluation_jobs`.
+    """
+    found = {
+        place: system_recipes(of_place(experiment, place))
+        for place in dict.fromkeys(entry.place for entry in planned)
+    }
+    systems = list(dict.fromkeys(system for recipes in found.values() for system in recipes))
+    if all(list(recipes) == systems for recipes in found.values()):
+        return found
+    for place, recipes in found.items():
+        if "teacher" in systems and "teacher" not in recipes:
+            raise ExperimentError(
+                f"evaluate.systems has the teacher, but the recipe that was chosen for {place} has "
+                "none, and those of other folds have; take teacher out of evaluate.systems"
+            )
+        recipes.setdefault("distilled", of_place(experiment, place).recipe)
+    order = [
+        *(name for name in get_args(System) if name in systems),
+        *experiment.evaluate.ablations,
+    ]
+    return {place: {name: recipes[name] for name in order} for place, recipes in found.items()}
+
+
 def system_recipes(experiment: Experiment) -> dict[str, Recipe]:
-    """The recipe of each system that is evaluated, in the order of the tables.
+    """The recipe of each system of the experiment's own recipe, in the order of the tables.
 
     Raises:
         ExperimentError: an ablation makes no valid recipe.

@@ -1,44 +1,110 @@
-"""The plot of what a sweep found, drawn from its facts."""
+"""The plots of a sweep, drawn from its facts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from orchestrator.evaluation.search_plots import (
+    COLUMNS,
+    draw_front,
+    draw_history,
+    draw_slice,
+    drawn_parameters,
+    scale,
+)
+
+Facts = Mapping[str, Any]
 
 MOST_TRIALS = 40
 """Trials after the best that are drawn."""
 
 
-def plot_sweep(sweep: Mapping[str, Any], folder: str | Path) -> Path | None:
-    """Draw the parameters' importances, and beside them the trials against the best.
+def plot_sweep(sweep: Facts, folder: str | Path) -> list[Path]:
+    """Draw what a sweep found.
 
     Args:
         sweep: as for :func:`orchestrator.evaluation.report.render`, with its findings.
-        folder: Where the PNG file goes; made if missing.
+        folder: Where the PNG files go; made if missing.
 
     Returns:
-        The file, ``<experiment>-sweep.png``; None where fewer than two trials are complete.
+        The files, none where nothing is complete: ``<experiment>-history.png``, the scores in their
+        order; ``-sweep.png``, importances, and beside them the trials against the best;
+        ``-slices.png``, the scores by each parameter; and, where there are several objectives,
+        ``-front.png``, the scores against the costs. What cannot be told from so few trials is
+        left out.
     """
+    found = sweep.get("findings")
+    if found is None or found["best"] is None:
+        return []
+    drawn = {"history": _history}
+    if found["comparisons"]:
+        drawn["sweep"] = _findings
+    if drawn_parameters(sweep):
+        drawn["slices"] = _slices
+    if sweep.get("front"):
+        drawn["front"] = _front
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = sweep["findings"]
-    if not found["comparisons"]:
-        return None
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    for name, draw in drawn.items():
+        # a figure of our own, not pyplot's: no global state, and no display is asked for
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure, sweep)
+        files.append(home / f"{sweep['experiment']}-{name}.png")
+        figure.savefig(files[-1], dpi=120)
+    return files
+
+
+def _history(figure: Any, sweep: Facts) -> None:
+    last = max(row["number"] for row in sweep["rows"])
+    figure.set_size_inches(min(9.0 + 0.02 * last, 16.0), 4.5)
+    figure.suptitle(f"{sweep['experiment']}: the trials in their order")
+    draw_history(figure.subplots(), sweep)
+
+
+def _findings(figure: Any, sweep: Facts) -> None:
+    found = sweep["findings"]
     rows = max(len(found["importances"]), min(len(found["comparisons"]), MOST_TRIALS), 6)
-    # a figure of our own, not pyplot's: no global state, and no display is asked for
-    figure = Figure(figsize=(13.0, 1.6 + 0.24 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure.set_size_inches(13.0, 1.6 + 0.24 * rows)
     figure.suptitle(f"{sweep['experiment']}: what {found['complete']} complete trials say")
     left, right = figure.subplots(1, 2)
     _draw_importances(left, found)
     _draw_trials(right, found, sweep["metric"])
-    file = home / f"{sweep['experiment']}-sweep.png"
-    figure.savefig(file, dpi=120)
-    return file
+
+
+def _slices(figure: Any, sweep: Facts) -> None:
+    names = drawn_parameters(sweep)
+    columns = min(COLUMNS, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure.set_size_inches(3.4 * columns + 1.2, 2.8 * lines + 0.7)
+    figure.suptitle(f"{sweep['experiment']}: complete trials by each parameter")
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for panel in panels.flat[len(names) :]:
+        panel.set_axis_off()
+    for name, panel in zip(names, panels.flat, strict=False):
+        dots = draw_slice(panel, sweep, name)
+    figure.supylabel(scale(sweep)[1], fontsize=10)
+    bar = figure.colorbar(dots, ax=panels, label="trial", aspect=15 * lines, pad=0.01)
+    bar.ax.set_ylim(0, max(1, *(row["number"] for row in sweep["rows"])))
+
+
+def _front(figure: Any, sweep: Facts) -> None:
+    costs = sweep["objectives"][1:]
+    figure.set_size_inches(7.0 * len(costs), 5.4)
+    on, every = len(sweep["front"]), sweep["findings"]["complete"]
+    figure.suptitle(f"{sweep['experiment']}: {on} of {every} complete trials are on the front")
+    panels = figure.subplots(1, len(costs), squeeze=False, sharey=True)
+    for cost, panel in zip(costs, panels.flat, strict=True):
+        draw_front(panel, sweep, cost)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
 
 
 def _draw_importances(panel: Any, found: Mapping[str, Any]) -> None:

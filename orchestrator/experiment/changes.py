@@ -57,6 +57,28 @@ def searched_recipe(experiment: Experiment, changes: Mapping[str, object]) -> Re
     return recipe
 
 
+def of_place(experiment: Experiment, place: str) -> Experiment:
+    """The experiment with the recipe of one fold, where each fold has its own.
+
+    Args:
+        experiment: stays as it is.
+        place: ``corpus/fold`` of the evaluation.
+
+    Raises:
+        ExperimentError: each fold has its own recipe, but not this one.
+    """
+    choices = {} if experiment.selected is None else experiment.selected.choices
+    if not choices:
+        return experiment
+    if place not in choices:
+        raise ExperimentError(
+            f"evaluate.selection is {experiment.evaluate.selection!r}, but no trial was chosen for "
+            f"{place}: the search ran {', '.join(choices)}; search on the same folds, or name "
+            "those in evaluate.folds"
+        )
+    return override_recipe(experiment, choices[place].overrides)
+
+
 def _computed_once(teacher: PretrainedTeacher) -> dict[str, Any]:
     """Options of a pretrained teacher that decide what is computed before any fold run, by key."""
     found = {

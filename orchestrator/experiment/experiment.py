@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orchestrator.errors import nearest
 from orchestrator.experiment.corpus import CorpusSection
-from orchestrator.experiment.evaluate import Evaluate, Selected
+from orchestrator.experiment.evaluate import Evaluate, Selected, refuse_selection
 from orchestrator.experiment.features import LogMelFeatures
 from orchestrator.experiment.protocol import CrossCorpus, ProtocolSection, SpeakerRoles
 from orchestrator.experiment.recipe import Recipe, RecogniserSource
@@ -110,7 +110,12 @@ class Experiment(Section):
         self._transcripts_are_there()
         self._held_is_there()
         self._crossing({corpus.title for corpus in self.labelled})
-        self._selection_is_possible()
+        refuse_selection(
+            self.evaluate,
+            self.search,
+            protocol=self.protocol,
+            shared=any(corpus.protocol is None for corpus in self.labelled),
+        )
         refuse_workers(
             self.recipe,
             student=self.resources.student_workers,
@@ -124,21 +129,6 @@ class Experiment(Section):
                     f"{self.features.bins}"
                 )
         return self
-
-    def _selection_is_possible(self) -> None:
-        selection = self.evaluate.selection
-        if selection != "fixed" and self.search is None:
-            raise ValueError(
-                f"evaluate.selection is {selection!r} but there is no search section; "
-                "add one or use selection: fixed"
-            )
-        if selection in ("per-fold", "nested") and self.search and self.search.minimise:
-            raise ValueError(
-                f"evaluate.selection is {selection!r}, which takes the best trial of each fold, "
-                f"but the search has several objectives ({', '.join(self.search.objectives)}), and "
-                "no trial is the best; take search.minimise out, or name its costs in "
-                "search.constraints"
-            )
 
     @property
     def labelled(self) -> tuple[CorpusSection, ...]:

@@ -24,25 +24,26 @@ class WilcoxonPruner(Section):
 
 
 class HalvingPruner(Section):
-    """Lets the best part of the trials go on, at one fold, at a few, at more (ASHA on folds)."""
+    """Lets fewer trials go on the more folds they have run (successive halving on folds)."""
 
     kind: Literal["halving"]
     keep: Annotated[float, Field(gt=0.0, lt=1.0)] = 1 / 3
-    """Part of the trials that goes on at each rung."""
+    """Part of the trials that goes on after ``first`` folds; after twice as many half that part
+    does, and so on at every fold."""
     first: Annotated[int, Field(ge=1)] = 2
-    """Folds at the first rung; each next one has ``1 / keep`` times as many."""
+    """Folds before a trial may be stopped."""
 
 
 class RacePruner(Section):
-    """Stops a trial when the interval of its paired difference to the best lies below zero."""
+    """Stops a trial when the interval of what it will score in the end lies below the best."""
 
     kind: Literal["race"]
-    level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Of Student's t interval over folds, over all looks together."""
+    level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.9
+    """Of Student's t interval of its mean over all folds, over all looks together."""
 
 
 class MedianPruner(Section):
-    """Stops a trial that lies below the median of the others after as many folds."""
+    """Stops a trial that is expected to end below the median of the others."""
 
     kind: Literal["median"]
     after: Annotated[int, Field(ge=1)] = 4

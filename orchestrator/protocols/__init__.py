@@ -10,6 +10,7 @@ from orchestrator.protocols.making import (
     ValidationCoverageWarning,
     make_folds,
 )
+from orchestrator.protocols.nested import nested_folds
 from orchestrator.protocols.said import protocol_string
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "check_fold",
     "inner_folds",
     "make_folds",
+    "nested_folds",
     "protocol_string",
 ]

@@ -22,13 +22,16 @@ Groups = LeaveOneSessionOut | LeaveOneSpeakerOut | SpeakerFolds | CrossCorpus
 
 
 @dataclass(frozen=True)
-class _Unit:
-    """What validation is picked by: whole sessions, or whole speakers."""
+class Unit:
+    """What a role is picked by: whole sessions, or whole speakers."""
 
     noun: str
     count: int
+    """How many of them the role gets."""
     option: str
+    """Of the protocol, that says so."""
     group: dict[str, str]
+    """By utterance, its session or speaker."""
 
 
 def group_folds(rows: Rows, protocol: Groups, *, seed: int) -> Iterator[Fold]:
@@ -51,7 +54,7 @@ def group_folds(rows: Rows, protocol: Groups, *, seed: int) -> Iterator[Fold]:
         yield _fold(name, set(test), rows, protocol, unit=unit, seed=seed)
 
 
-def _units(rows: Rows, protocol: Groups, speakers: list[str]) -> _Unit:
+def _units(rows: Rows, protocol: Groups, speakers: list[str]) -> Unit:
     """What validation is picked by."""
     if isinstance(protocol, SpeakerFolds) and len(speakers) < protocol.folds:
         msg = (
@@ -60,7 +63,7 @@ def _units(rows: Rows, protocol: Groups, speakers: list[str]) -> _Unit:
         )
         raise ProtocolError(msg)
     if not isinstance(protocol, LeaveOneSessionOut):
-        return _Unit("speaker", protocol.validation_speakers, "validation_speakers", rows.speaker)
+        return Unit("speaker", protocol.validation_speakers, "validation_speakers", rows.speaker)
     nowhere = [name for name, session in rows.session.items() if not session]
     if nowhere:
         msg = (
@@ -70,7 +73,7 @@ def _units(rows: Rows, protocol: Groups, speakers: list[str]) -> _Unit:
             "leave-one-speaker-out"
         )
         raise ProtocolError(msg)
-    return _Unit("session", protocol.validation_sessions, "validation_sessions", rows.session)
+    return Unit("session", protocol.validation_sessions, "validation_sessions", rows.session)
 
 
 def group_tests(rows: Rows, protocol: Groups) -> Mapping[str, list[str]]:
@@ -126,7 +129,7 @@ def _by_corpus(rows: Rows, protocol: CrossCorpus) -> dict[str, list[str]]:
 
 
 def _fold(
-    name: str, test: set[str], rows: Rows, protocol: Groups, *, unit: _Unit, seed: int
+    name: str, test: set[str], rows: Rows, protocol: Groups, *, unit: Unit, seed: int
 ) -> Fold:
     tested = {unit.group[each] for each in test}
     others = [each for each, value in unit.group.items() if value not in tested]
@@ -145,11 +148,11 @@ def _fold(
     validation: set[str] = set()
     held: set[str] = set()
     for pool in pools:
-        validation |= _picked(pool, name, dropped, rows, protocol, unit=unit, seed=seed)
+        validation |= picked(pool, name, dropped, rows, protocol, unit=unit, seed=seed)
         if protocol.held_speakers:
             left = [each for each in pool if each not in validation and each not in dropped]
-            apart = _Unit("speaker", protocol.held_speakers, "held_speakers", rows.speaker)
-            held |= _picked(left, name, set(), rows, protocol, unit=apart, seed=seed)
+            apart = Unit("speaker", protocol.held_speakers, "held_speakers", rows.speaker)
+            held |= picked(left, name, set(), rows, protocol, unit=apart, seed=seed)
     elsewhere = {each for each, value in unit.group.items() if value in tested} - test
     dropped = dropped - validation | elsewhere
     fitted = [each for each in others if each not in validation | held | dropped]
@@ -163,17 +166,30 @@ def _fold(
     )
 
 
-def _picked(
+def picked(
     pool: list[str],
     fold: str,
     dropped: set[str],
     rows: Rows,
     protocol: Groups,
     *,
-    unit: _Unit,
+    unit: Unit,
     seed: int,
 ) -> set[str]:
-    """Utterances of ``unit.count`` groups of ``pool`` that leave the rest every class it has."""
+    """Utterances of ``unit.count`` groups of ``pool`` that leave the rest every class it has.
+
+    Args:
+        pool: ids to pick from.
+        fold: its name.
+        dropped: of the pool, what training will not hear.
+        rows: of the corpus.
+        protocol: as messages name it.
+        unit: what is picked.
+        seed: of the choice.
+
+    Raises:
+        ProtocolError: there is no such choice; says why.
+    """
     role = "held" if unit.option == "held_speakers" else "validation"
     covers: dict[str, set[str]] = {unit.group[each]: set() for each in pool}
     holds: dict[str, set[str]] = {group: set() for group in covers}

@@ -41,9 +41,9 @@ def official_fold(rows: Rows, protocol: Official, *, seed: int) -> Fold:
     dropped = repeated(rows, test, train) if protocol.text_disjoint else set()
     train -= dropped
     if not validation:
-        validation = _share(train, protocol.validation_share, rows, salt=["validation", seed])
+        validation = unit_share(train, protocol.validation_share, rows, salt=["validation", seed])
         train -= validation
-    held = _share(train, protocol.held_share, rows, salt=["held", seed])
+    held = unit_share(train, protocol.held_share, rows, salt=["held", seed])
     return Fold(
         name=OFFICIAL,
         train=tuple(sorted(train - held)),
@@ -61,10 +61,10 @@ def random_folds(rows: Rows, protocol: RandomFolds, *, seed: int) -> Iterator[Fo
         others = rows.emotion.keys() - set(test)
         dropped = repeated(rows, test, others) if protocol.text_disjoint else set()
         others -= dropped
-        validation = _stratified(
+        validation = stratified_share(
             others, protocol.validation_share, rows, salt=["validation", seed, name]
         )
-        held = _stratified(
+        held = stratified_share(
             others - validation, protocol.held_share, rows, salt=["held", seed, name]
         )
         yield Fold(
@@ -99,7 +99,7 @@ def _by_emotion(rows: Rows, ids: Mapping[str, str] | set[str]) -> dict[str, list
     return by_emotion
 
 
-def _stratified(ids: set[str], share: float, rows: Rows, *, salt: list[JSON]) -> set[str]:
+def stratified_share(ids: set[str], share: float, rows: Rows, *, salt: list[JSON]) -> set[str]:
     """A share of each emotion's utterances, at least one, and never all."""
     chosen: set[str] = set()
     for own in _by_emotion(rows, ids).values() if share else ():
@@ -123,7 +123,7 @@ def _copies(ids: Iterable[str], rows: Rows) -> dict[str, list[str]]:
     return together
 
 
-def _share(ids: set[str], share: float, rows: Rows, *, salt: list[JSON]) -> set[str]:
+def unit_share(ids: set[str], share: float, rows: Rows, *, salt: list[JSON]) -> set[str]:
     """Whole dialogues, or utterances, making up about a share; never the last of a class."""
     whole = all(rows.dialogue[name] for name in ids)
     members: dict[str, list[str]] = {}

@@ -1,53 +1,32 @@
-"""What a sweep found: which parameters mattered, and which trials the best can be told from."""
+"""What a sweep found: its best trial, what that can be told from, and which parameters mattered.
+
+It is read from the study, also while the sweep runs. Trials that failed, were stopped early or were
+never run are counted, and left out of everything else: their scores are of other folds, or of none.
+"""
 
 from __future__ import annotations
 
-import math
-import random
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.evaluation.statistics import t_interval
-from orchestrator.sweep.study import best_trial
-from orchestrator.training.state import derived_seed
-
-FEWEST_TRIALS = 8
-"""Complete trials (in which a parameter occurs) below which its importance is not estimated."""
-SHUFFLES = 19
-"""A parameter without effect beats all of them once in twenty sweeps."""
-_TREES = 24
-
-
-@dataclass(frozen=True)
-class Importance:
-    """What one parameter alone explains of the trials' scores."""
-
-    parameter: str
-    share: float
-    """Of the variance of the scores, as a random forest models them, averaged over the other
-    parameters (fANOVA, Hutter et al. 2014); what parameters explain together is in none."""
-    chance: float
-    """The largest share it gets in ``SHUFFLES`` shufflings of the scores among the trials."""
-    trials: int
-    """Complete trials in which it occurs, and on which ``share`` rests."""
-    conditional: bool
-    """Whether it is absent from other complete trials, of which ``share`` says nothing."""
+from orchestrator.sweep.importance import Importance, Scores, importances_of
+from orchestrator.sweep.study import scores_of
+from orchestrator.sweep.summary import state_of
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The best trial minus another, paired by fold."""
+    """The best trial minus another in the metric, paired by fold."""
 
     number: int
     value: float
-    """The other's score."""
+    """The other's score, by ``search.aggregate``."""
     difference: float
     low: float | None
     """None where there is no interval: one fold only, or other folds than the best trial's."""
@@ -63,9 +42,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the complete trials of a study say."""
+    """What the trials of a study say."""
 
     complete: int
+    pruned: int
+    """Stopped before their last fold; not those that were never run."""
     importances: tuple[Importance, ...]
     """Largest share first."""
     without_importance: str
@@ -74,6 +55,8 @@ class Findings:
     """Number of the best trial; None while none is complete."""
     comparisons: tuple[Comparison, ...]
     """Every other complete trial, the highest score first."""
+    parameters: Mapping[str, str]
+    """What was drawn in complete trials: by name, ``log``, ``linear`` or ``choice``."""
 
     @property
     def indistinguishable(self) -> tuple[int, ...]:
@@ -84,139 +67,73 @@ class Findings:
         """As JSON-able values."""
         return {
             "complete": self.complete,
+            "pruned": self.pruned,
             "importances": [dict(vars(one)) for one in self.importances],
             "without_importance": self.without_importance,
             "best": self.best,
             "comparisons": [vars(one) | {"apart": one.apart} for one in self.comparisons],
             "indistinguishable": list(self.indistinguishable),
+            "parameters": dict(self.parameters),
         }
 
 
 def findings_of(study: optuna.Study) -> Findings:
-    """Read what a study has found so far; works while the sweep runs. Failed trials are left out.
+    """Read what a study has found so far, of the first objective if there are several.
 
     The best trial is compared with every other over the folds that both were scored on: the mean of
-    the differences and Student's t interval (95 %). Two things make these intervals too narrow. The
-    best trial is the winner of many looks at the same validation folds, so that its lead is partly
-    luck; and the folds share training speakers, so that their scores are not independent. A trial
-    that cannot be told apart even so is as good a choice as the best; one that can may still be.
+    the differences in the metric and Student's t interval (95 %), whatever the score is aggregated
+    by. Two things make these intervals too narrow. The best trial is the winner of many looks at
+    the same validation folds, so that its lead is partly luck; and the folds share training
+    speakers, so that their scores are not independent. A trial that cannot be told apart even so is
+    as good a choice as the best; one that can may still be.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    importances, without = _importances(complete)
-    best = best_trial(study)
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    scores = scores_of(study)
+    importances, without = importances_of(complete, scores)
+    best = min(complete, key=lambda t: (-scores[t.number], t.number), default=None)
     return Findings(
         complete=len(complete),
+        pruned=sum(state_of(trial) == "pruned" for trial in trials),
         importances=importances,
         without_importance=without,
         best=None if best is None else best.number,
-        comparisons=() if best is None else _comparisons(best, complete),
+        comparisons=() if best is None else _comparisons(best, complete, scores),
+        parameters=_parameters(complete),
     )
 
 
-def _comparisons(best: FrozenTrial, complete: Sequence[FrozenTrial]) -> tuple[Comparison, ...]:
+def _folds(trial: FrozenTrial) -> Mapping[str, float]:
+    folds: Mapping[str, float] = trial.user_attrs.get("folds", {})
+    return folds
+
+
+def _comparisons(
+    best: FrozenTrial, complete: Sequence[FrozenTrial], scores: Scores
+) -> tuple[Comparison, ...]:
     others = [trial for trial in complete if trial.number != best.number]
-    compared = [_compared(best, other) for other in others]
+    compared = [_compared(best, other, scores) for other in others]
     return tuple(sorted(compared, key=lambda one: (-one.value, one.number)))
 
 
-def _compared(best: FrozenTrial, other: FrozenTrial) -> Comparison:
-    ours: dict[str, float] = best.user_attrs.get("folds", {})
-    theirs: dict[str, float] = other.user_attrs.get("folds", {})
-    value = _score(other)
+def _compared(best: FrozenTrial, other: FrozenTrial, scores: Scores) -> Comparison:
+    ours, theirs = _folds(best), _folds(other)
+    value = scores[other.number]
     if not ours or ours.keys() != theirs.keys():
         # a mean over the folds that both happen to have would compare other things
-        return Comparison(other.number, value, _score(best) - value, None, None, folds=0)
+        return Comparison(other.number, value, scores[best.number] - value, None, None, folds=0)
     found = t_interval([ours[fold] - theirs[fold] for fold in sorted(ours)])
     return Comparison(other.number, value, found.mean, found.low, found.high, folds=found.n)
 
 
-def _score(trial: FrozenTrial) -> float:
-    assert trial.value is not None, "a complete trial has a score"
-    return trial.value
-
-
-def _importances(complete: Sequence[FrozenTrial]) -> tuple[tuple[Importance, ...], str]:
-    """Importances, the largest first, and what is missing and why."""
-    if len(complete) < FEWEST_TRIALS:
-        return (), f"fewer than {FEWEST_TRIALS} trials are complete"
-    if len({_score(trial) for trial in complete}) == 1:
-        return (), "all trials have the same score"
-    occurs: dict[str, list[FrozenTrial]] = {}
+def _parameters(complete: Sequence[FrozenTrial]) -> dict[str, str]:
+    drawn: dict[str, BaseDistribution] = {}
     for trial in complete:
-        for name in trial.params:
-            occurs.setdefault(name, []).append(trial)
-    # parameters that occur in the same trials are estimated together
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for name, trials in sorted(occurs.items()):
-        groups.setdefault(tuple(trial.number for trial in trials), []).append(name)
-    found: list[Importance] = []
-    missing: list[str] = []
-    for numbers, names in groups.items():
-        trials = occurs[names[0]]
-        shares = _shares(trials) if len(numbers) >= FEWEST_TRIALS else {}
-        # a parameter whose range changed from trial to trial has no importance either
-        known = [name for name in names if name in shares]
-        missing += [name for name in names if name not in shares]
-        if not known:
-            continue
-        shuffled = [_shares(trials, shuffle=number) for number in range(SHUFFLES)]
-        found += [
-            Importance(
-                parameter=name,
-                share=shares[name],
-                chance=max(one.get(name, 0.0) for one in shuffled),
-                trials=len(trials),
-                conditional=len(trials) < len(complete),
-            )
-            for name in known
-        ]
-    told = f"too few trials, equal scores, or a changing range: {', '.join(sorted(missing))}"
-    return (
-        tuple(sorted(found, key=lambda one: (-one.share, one.parameter))),
-        told if missing else "",
-    )
+        drawn |= trial.distributions
+    return {name: _kind(distribution) for name, distribution in sorted(drawn.items())}
 
 
-def _shares(trials: Sequence[FrozenTrial], *, shuffle: int | None = None) -> dict[str, float]:
-    """The share of variance of each parameter that all of ``trials`` have, with one range.
-
-    Empty where the scores, or all that a forest makes of them, are equal.
-    """
-    values = [_score(trial) for trial in trials]
-    if len(set(values)) == 1:
-        return {}
-    if shuffle is not None:
-        random.Random(derived_seed("importance", shuffle)).shuffle(values)
-    study = optuna.create_study(direction="maximize")
-    for trial, value in zip(trials, values, strict=True):
-        evened = {
-            name: _evened(distribution, trial.params[name])
-            for name, distribution in trial.distributions.items()
-        }
-        study.add_trial(
-            create_trial(
-                value=value,
-                params={name: number for name, (_, number) in evened.items()},
-                distributions={name: distribution for name, (distribution, _) in evened.items()},
-            )
-        )
-    evaluator = FanovaImportanceEvaluator(n_trees=_TREES, seed=0)
-    with warnings.catch_warnings():
-        # said at every call: that shares which do not sum to one are new
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            found = get_param_importances(study, evaluator=evaluator, normalize=False)
-        except RuntimeError:  # so it says that no tree of the forest told any two trials apart
-            return {}
-    return {name: float(share) for name, share in found.items()}
-
-
-def _evened(distribution: BaseDistribution, value: Any) -> tuple[BaseDistribution, Any]:
-    """A parameter on the scale it was drawn on: fANOVA averages evenly over a range, and of a
-    logarithmic one it would see little but the upper end.
-    """
-    if isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log:
-        low, high = math.log(distribution.low), math.log(distribution.high)
-        # rounding must not push the ends out of the range
-        return FloatDistribution(low, high), min(max(math.log(value), low), high)
-    return distribution, value
+def _kind(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return "log" if distribution.log else "linear"
+    return "choice"

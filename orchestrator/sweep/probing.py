@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
 from dataclasses import dataclass
 
-import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -16,10 +15,10 @@ from optuna.distributions import (
 from orchestrator.errors import ExperimentError, UnderstudyError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.recipe import Recipe
-from search_spaces import SpaceError, get_space
-
-DRAWS = 300
-"""A parameter that occurs in one trial of a hundred is missed once in twenty probes."""
+from orchestrator.sweep.drawing import at_random
+from orchestrator.sweep.space import DRAWS
+from orchestrator.sweep.space_changes import Fixed, listed
+from orchestrator.sweep.space_checks import open_space
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Parameter:
 
     name: str
     range: str
-    """Such as ``0.05 to 5, logarithmic`` or ``one of: linear, root``."""
+    """Such as ``0.05 to 5, logarithmic``, ``one of: linear, root`` or ``fixed at 4``."""
     share: float
     """Of random trials in which it occurs: below 1 it is conditional."""
 
@@ -51,35 +50,29 @@ def probe_space(experiment: Experiment, *, draws: int = DRAWS) -> Probe:
     """Draw from the experiment's space at random, in memory; nothing is run or written.
 
     Raises:
-        ExperimentError: there is no such space, or none of its draws makes a valid recipe.
+        ExperimentError: there is no such space, ``search.parameters`` does not fit it, or none of
+            its draws makes a valid recipe.
     """
     from orchestrator.sweep.trial import trial_recipe
 
-    search = experiment.search
-    assert search is not None
-    try:
-        space = get_space(search.space or "")
-    except SpaceError as error:
-        raise ExperimentError(f"search.space: {error}") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = open_space(experiment)
+    choose = at_random(random.Random(0))
     counts: dict[str, int] = {}
     ranges: dict[str, dict[str, None]] = {}
     recipes: list[Recipe] = []
     reasons: list[str] = []
     for _ in range(draws):
-        trial = study.ask()
-        overrides = dict(space(trial))
-        for name, distribution in trial.distributions.items():
+        draw = space.draw(choose)
+        for name, asked in draw.asked.items():
             counts[name] = counts.get(name, 0) + 1
-            ranges.setdefault(name, {})[_told(distribution)] = None
+            ranges.setdefault(name, {})[_told(asked)] = None
         try:
-            recipes.append(trial_recipe(experiment, overrides))
+            recipes.append(trial_recipe(experiment, draw.overrides))
         except UnderstudyError as error:
             reasons.append(str(error))
     if not recipes:
         raise ExperimentError(
-            f"search.space {search.space!r} does not go with this experiment: of {draws} random "
+            f"{space.told} does not go with this experiment: of {draws} random "
             f"draws none makes a valid recipe. The first: {reasons[0]}"
         )
     return Probe(
@@ -93,17 +86,15 @@ def probe_space(experiment: Experiment, *, draws: int = DRAWS) -> Probe:
     )
 
 
-def _told(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return f"one of: {_listed(distribution.choices)}"
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    text = f"{distribution.low:g} to {distribution.high:g}"
-    if distribution.log:
+def _told(asked: BaseDistribution | Fixed) -> str:
+    if isinstance(asked, Fixed):
+        return f"fixed at {asked.value}"
+    if isinstance(asked, CategoricalDistribution):
+        return f"one of: {listed(asked.choices)}"
+    assert isinstance(asked, FloatDistribution | IntDistribution)
+    text = f"{asked.low:g} to {asked.high:g}"
+    if asked.log:
         return f"{text}, logarithmic"
-    if isinstance(distribution, IntDistribution):
-        return f"{text}, whole" + ("" if distribution.step == 1 else f", step {distribution.step}")
-    return text if distribution.step is None else f"{text}, step {distribution.step:g}"
-
-
-def _listed(choices: Iterable[object]) -> str:
-    return ", ".join(str(choice) for choice in choices)
+    if isinstance(asked, IntDistribution):
+        return f"{text}, whole" + ("" if asked.step == 1 else f", step {asked.step}")
+    return text if asked.step is None else f"{text}, step {asked.step:g}"

@@ -1,199 +1,260 @@
-"""The Optuna study of a sweep: where it lives, what it belongs to, and where it stands."""
+"""The Optuna studies of a sweep: opened, extended and found again."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.errors import ExperimentError, StoreError
+from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher
-from orchestrator.preparation import Prepared, fingerprints_of, own_protocols
-from orchestrator.source_encoder import source_facts
+from orchestrator.preparation import Prepared
 from orchestrator.store import Store
-from orchestrator.teacher_encoder import teachers_weights
-from orchestrator.training.state import derived_seed
+from orchestrator.sweep.belonging import belongs_to, changes
+from orchestrator.sweep.budget import SECONDS, seconds_used
+from orchestrator.sweep.scoring import renormalised
+from orchestrator.sweep.storage import (
+    SUFFIX,
+    open_storage,
+    own_folder,
+    shown_address,
+    study_address,
+    study_names,
+)
 
 OVERRIDES = "overrides"
 BELONGS_TO = "belongs_to"
+CARRIED = "carried"
+"""User attribute of a further generation: the parameters of the trials that it takes over."""
 
-
-def study_path(experiment: Experiment, store: Store) -> Path:
-    """The study's database: in the store if that is a local folder, else in the working folder."""
-    name = f"{experiment.name}.study.db"
-    if "://" in store.uri:
-        return Path(name)
-    return Path(store.uri) / "studies" / name
+_NAMED = 6
+"""Changes that a refusal names."""
+_INNER = " | "
 
 
 def open_study(
-    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
+    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...], *, inner: str = ""
 ) -> optuna.Study:
-    """The sweep's study, continued if it exists.
+    """The study that a sweep goes on with; made if there is none.
+
+    Where the experiment has more seeds or folds than the study was begun with, it is the next
+    generation: a new study beside the old one, whose first trials have the numbers and parameters
+    of the old ones (:func:`carried_of`) and are scored anew.
+
+    Args:
+        experiment: with a search.
+        store: of the experiment.
+        prepared: its corpora.
+        inner: the fold of the evaluation, ``corpus/fold``, that the search is inside of; none: the
+            sweep's own.
 
     Raises:
-        ExperimentError: a study of this name belongs to another recipe, protocol or corpus; says
-            which part changed.
+        ExperimentError: the study belongs to another recipe, search or corpus; says what changed.
+        StoreError: it cannot be written, or the server does not answer.
     """
-    path = study_path(experiment, store)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"the study {path} cannot be written ({error}); make its folder writable, or name "
-            "another with store= in the experiment"
-        ) from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    search = experiment.search
+    assert search is not None
+    address = study_address(experiment, store)
+    storage = open_storage(address)
+    name = study_name(experiment.name, inner=inner)
+    ours = belongs_to(experiment, prepared, inner=inner)
+    number, latest = _latest(storage, name)
+    if latest is not None and not _extended(experiment, latest, ours, address=address):
+        return latest
     study = optuna.create_study(
-        storage=f"sqlite:///{path}",
-        study_name=experiment.name,
-        direction="maximize",
-        load_if_exists=True,
+        storage=storage,
+        study_name=generation_name(name, number + 1),
+        directions=[
+            StudyDirection.MAXIMIZE,
+            *[StudyDirection.MINIMIZE] * len(search.minimise),
+        ],
+        load_if_exists=True,  # a process was killed before it had said what the study belongs to
     )
-    ours = belongs_to(experiment, prepared)
-    theirs = study.user_attrs.get(BELONGS_TO)
-    if theirs is None:
-        study.set_user_attr(BELONGS_TO, ours)
-    elif theirs != ours:
-        changed = ", ".join(sorted(key for key in ours if ours[key] != theirs.get(key)))
+    if study.get_trials(deepcopy=False):
         raise ExperimentError(
-            f"the sweep {experiment.name!r} in {path} was begun with another {changed}; its trials "
-            "cannot be compared with new ones. Give the experiment a new name, or undo the change"
+            f"there is a study {study.study_name!r} in {shown_address(address)} that no sweep of "
+            "Understudy made; give the experiment a new name"
         )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(search.objectives))
+    if latest is not None:
+        study.set_user_attr(CARRIED, _parameters(latest))
+        study.set_user_attr(SECONDS, seconds_used(latest))
+    study.set_user_attr(BELONGS_TO, ours)  # last: until then it does not count
     return study
 
 
-def load_study(experiment: Experiment, store: Store, *, name: str) -> optuna.Study:
-    """A study that a sweep of this store has made.
+def find_study(
+    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...], *, inner: str = ""
+) -> optuna.Study | None:
+    """The study that :func:`open_study` would go on with, to read; None if it would make one.
+
+    Raises:
+        ExperimentError, StoreError: as :func:`open_study`.
+    """
+    if not study_exists(experiment, store, inner=inner):
+        return None
+    study = load_study(experiment, store, name=experiment.name, inner=inner)
+    ours = belongs_to(experiment, prepared, inner=inner)
+    address = study_address(experiment, store)
+    return None if _extended(experiment, study, ours, address=address) else study
+
+
+def study_exists(experiment: Experiment, store: Store, *, inner: str = "") -> bool:
+    """Whether the experiment's sweep, or its search inside a fold, has begun.
+
+    Raises:
+        ExperimentError: ``search.storage`` is no study's.
+        StoreError: it cannot be read, or the server does not answer.
+    """
+    names = study_names(study_address(experiment, store))
+    return study_name(experiment.name, inner=inner) in names
+
+
+def load_study(experiment: Experiment, store: Store, *, name: str, inner: str = "") -> optuna.Study:
+    """A study that a sweep has made, its latest generation, to read.
+
+    Args:
+        experiment: whose ``search.storage`` counts.
+        store: of the experiment.
+        name: of the sweep.
+        inner: as :func:`open_study`.
 
     Raises:
         ExperimentError: there is none of that name; lists those that exist.
+        StoreError: it cannot be read, or the server does not answer.
     """
-    path = study_path(experiment.model_copy(update={"name": name}), store)
-    if not path.is_file():
-        others = sorted(p.name.removesuffix(".study.db") for p in path.parent.glob("*.study.db"))
-        known = f"sweeps in this store: {', '.join(others)}" if others else "no sweep has run yet"
+    address = study_address(experiment.model_copy(update={"name": name}), store)
+    wanted = study_name(name, inner=inner)
+    names = study_names(address)
+    if wanted not in names:
+        at = None if experiment.search is None else experiment.search.storage
+        if at is None:
+            there, where = own_folder(store), str(own_folder(store))
+            names = tuple(file.name.removesuffix(SUFFIX) for file in there.glob(f"*{SUFFIX}"))
+        else:
+            where = shown_address(address)
+        others = sorted({one.partition(_INNER)[0].partition(" (")[0] for one in names})
+        known = f"sweeps there: {', '.join(others)}" if others else "no sweep has run yet"
         raise ExperimentError(
-            f"there is no sweep called {name!r} in {path.parent} ({known}); "
+            f"there is no sweep called {wanted!r} in {where} ({known}); "
             "run `understudy sweep FILE` first"
         )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.load_study(storage=f"sqlite:///{path}", study_name=name)
+    storage = open_storage(address, write=False)
+    _, latest = _latest(storage, wanted)
+    return latest or optuna.load_study(storage=storage, study_name=wanted)
 
 
-def belongs_to(experiment: Experiment, prepared: tuple[Prepared, ...]) -> dict[str, Any]:
-    """What must not change while a sweep goes on; more trials may."""
-    assert experiment.search is not None
-    plain = experiment.model_dump(mode="json")
-    search = {key: value for key, value in plain["search"].items() if key != "trials"}
-    return {
-        **recipe_and_features(experiment),
-        "search": search
-        | {
-            "protocol": search["protocol"] or plain["protocol"],
-            "protocols": own_protocols(experiment),
-        },
-        "corpora": fingerprints_of(prepared),
-    }
+def study_name(name: str, *, inner: str = "") -> str:
+    """What the first generation of a sweep's study is called, or that of a search inside a fold."""
+    return f"{name}{_INNER}{inner}" if inner else name
 
 
-def recipe_and_features(experiment: Experiment) -> dict[str, Any]:
-    """The recipe as the file has it, and the features.
+def generation_name(name: str, number: int) -> str:
+    """What a generation of a study is called.
 
-    Of a pretrained teacher's or source's encoder it has the hash of its ``weights`` in the place of
-    ``root`` and ``revision``: what it is, wherever it lies.
-
-    Raises:
-        PretrainedError: the teacher's root is no speech encoder.
+    >>> generation_name("demo", 2)
+    'demo (generation 2)'
     """
-    plain = experiment.model_dump(mode="json")
-    teacher = experiment.recipe.teacher
-    if isinstance(teacher, PretrainedTeacher):
-        told = plain["recipe"]["teacher"]
-        del told["root"], told["revision"]
-        told["weights"] = teachers_weights(teacher)
-    source = experiment.recipe.source
-    if isinstance(source, PretrainedSource):
-        plain["recipe"]["source"] = source_facts(source)
-    if source is None:
-        # so that a sweep begun before there were sources goes on
-        del plain["recipe"]["source"], plain["recipe"]["initialise"]
-        del plain["recipe"]["attention_transfer"]
-        del plain["recipe"]["objectives"]["attention_transfer"]
-    return {"recipe": plain["recipe"], "features": plain["features"]}
+    return name if number == 1 else f"{name} (generation {number})"
 
 
-def make_sampler(kind: str, *, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler seeded by (seed, trial number), so that a resumed study repeats no draw."""
-    drawn = derived_seed("sampler", seed, number) % 2**32
-    if kind == "random":
-        return optuna.samplers.RandomSampler(seed=drawn)
-    with warnings.catch_warnings():
-        # said at every draw: that grouping of conditional parameters may change between versions
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=drawn, multivariate=True, group=True)
+def inner_folds_of(names: Iterable[str], name: str) -> list[str]:
+    """The folds, ``corpus/fold``, inside of which a sweep's search was repeated.
+
+    Args:
+        names: of studies.
+        name: of the sweep.
+
+    >>> inner_folds_of(["demo", "demo | emodb/speaker=03", "other | emodb/speaker=08"], "demo")
+    ['emodb/speaker=03']
+    """
+    begin = f"{name}{_INNER}"
+    inside = (one.removeprefix(begin) for one in names if one.startswith(begin))
+    return sorted({one.partition(" (generation ")[0] for one in inside})
 
 
-@dataclass(frozen=True)
-class SweepSummary:
-    """Where a sweep stands, read from its study."""
-
-    name: str
-    metric: str
-    planned: int
-    complete: int
-    failed: int
-    running: int
-    best_number: int | None
-    best_value: float | None
-    best_overrides: Mapping[str, Any]
-    trials: tuple[Mapping[str, Any], ...]
-    """One row a trial: number, state, whether it has ended, value, folds, overrides, reason."""
-
-
-def summarise(study: optuna.Study, *, metric: str, planned: int) -> SweepSummary:
-    """Read a study; works while the sweep runs."""
-    trials = study.get_trials(deepcopy=False)
-    best = best_trial(study)
-    return SweepSummary(
-        name=study.study_name,
-        metric=metric,
-        planned=planned,
-        complete=sum(t.state == TrialState.COMPLETE for t in trials),
-        failed=sum(t.state == TrialState.FAIL for t in trials),
-        running=sum(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials),
-        best_number=None if best is None else best.number,
-        best_value=None if best is None else best.value,
-        best_overrides={} if best is None else overrides_of(best),
-        trials=tuple(
-            {
-                "number": t.number,
-                "state": t.state.name,
-                "ended": t.state.is_finished(),
-                "value": t.value,
-                "folds": t.user_attrs.get("folds", {}),
-                "overrides": overrides_of(t),
-                "reason": t.user_attrs.get("reason", ""),
-            }
-            for t in trials
-        ),
-    )
+def carried_of(study: optuna.Study) -> tuple[Mapping[str, Any], ...]:
+    """The parameters of the trials taken over from the generation before, by number."""
+    return tuple(study.user_attrs.get(CARRIED, ()))
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial of the highest score; the earliest of equals."""
+    """The complete trial of the highest score, the earliest of equals.
+
+    None while no trial is complete, and where there are several objectives.
+    """
+    if len(study.directions) > 1:
+        return None
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return min(complete, key=lambda t: (-(t.value or 0.0), t.number), default=None)
+    scores = scores_of(study)
+    return min(complete, key=lambda t: (-scores[t.number], t.number), default=None)
 
 
 def overrides_of(trial: FrozenTrial) -> dict[str, Any]:
     """The recipe overrides a trial stands for."""
     found: dict[str, Any] = json.loads(trial.user_attrs.get(OVERRIDES, "{}"))
     return found
+
+
+def scores_of(study: optuna.Study) -> dict[int, float]:
+    """The score of each complete trial, by number.
+
+    Those that are relative to other trials are so to all that are complete now.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    kind = study.user_attrs.get(BELONGS_TO, {}).get("search", {}).get("aggregate", "mean")
+    if kind in ("rank", "z"):
+        return renormalised({t.number: t.user_attrs["folds"] for t in complete}, kind=kind)
+    return {t.number: t.values[0] for t in complete}
+
+
+def _latest(storage: optuna.storages.BaseStorage, name: str) -> tuple[int, optuna.Study | None]:
+    """The last generation that has said what it belongs to, and its number; 0 and None if none."""
+    names = {study.study_name for study in storage.get_all_studies()}
+    number, latest = 0, None
+    while generation_name(name, number + 1) in names:
+        study = optuna.load_study(storage=storage, study_name=generation_name(name, number + 1))
+        if BELONGS_TO not in study.user_attrs:
+            break
+        number, latest = number + 1, study
+    return number, latest
+
+
+def _extended(
+    experiment: Experiment, study: optuna.Study, ours: Mapping[str, Any], *, address: str
+) -> bool:
+    """Whether there are more seeds or folds than the study was begun with.
+
+    Raises:
+        ExperimentError: something else changed.
+    """
+    found = changes(experiment, theirs=study.user_attrs.get(BELONGS_TO, ours), ours=ours)
+    refused = [str(change) for change in found if not change.extends]
+    if refused:
+        parts = " and ".join(sorted({change.part for change in found if not change.extends}))
+        named = "; ".join(refused[:_NAMED])
+        more = f" (and {len(refused) - _NAMED} more)" if len(refused) > _NAMED else ""
+        raise ExperimentError(
+            f"the sweep {study.study_name!r} in {shown_address(address)} was begun with another "
+            f"{parts} ({named}{more}); its trials cannot be compared with new ones. Give the "
+            "experiment a new name, or undo the change"
+        )
+    return bool(found)
+
+
+def _parameters(study: optuna.Study) -> list[dict[str, Any]]:
+    """Of every trial that a study has had or was to take over, by number."""
+    carried = carried_of(study)
+    own = [trial.params for trial in study.get_trials(deepcopy=False)]
+    count = max(len(own), len(carried))
+    return [
+        {**(carried[at] if at < len(carried) else {}), **(own[at] if at < len(own) else {})}
+        for at in range(count)
+    ]

@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import tempfile
-from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 from ray import tune
-from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 
 from orchestrator.capacity.memory_probe import MemoryProbe
 from orchestrator.capacity.slots import Slots, process_asks
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, StoreError, UnderstudyError
 from orchestrator.experiment import Experiment
-from orchestrator.experiment.evaluate import Selected
-from orchestrator.experiment.loading import override_recipe
-from orchestrator.preparation import PlannedFold, compute_inputs, plan_folds, read_corpora
+from orchestrator.experiment.recipe import Recipe
+from orchestrator.experiment.search import Search
+from orchestrator.preparation import Prepared, compute_inputs, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.store.use import using
+from orchestrator.sweep.budget import Budget
+from orchestrator.sweep.checking import check_search, refuse_resources
+from orchestrator.sweep.nested import inner_planned, inner_protocols
+from orchestrator.sweep.scheduler import FoldScheduler
+from orchestrator.sweep.search_run import SearchRun, tasks_by_place
 from orchestrator.sweep.searcher import StudySearcher
-from orchestrator.sweep.study import (
-    BELONGS_TO,
-    SweepSummary,
-    best_trial,
-    load_study,
-    open_study,
-    overrides_of,
-    recipe_and_features,
-    summarise,
-)
-from orchestrator.sweep.trial import TrialActor, TrialContext, trial_recipe
+from orchestrator.sweep.space_checks import checked_space
+from orchestrator.sweep.study import carried_of, open_study
+from orchestrator.sweep.summary import SweepSummary, summarise
+from orchestrator.sweep.trial import TrialActor, TrialContext
+from orchestrator.sweep.watch import Watch
+from orchestrator.teachers_to_fit import teachers_of_trials
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.task import FoldTask
-from search_spaces import SpaceError, get_space
 
-_DRAWS = 64
-"""Of a space, checked before a sweep begins."""
+Plan = Callable[[Store, tuple[Prepared, ...]], tuple[list[SearchRun], Sequence[Recipe]]]
+"""The searches of a command, once the corpora are read, and recipes of random draws."""
 
 
 @dataclass(frozen=True)
@@ -61,81 +58,29 @@ class SweepOutcome:
     """Fold runs of trials that had ended before."""
     pending: int
     """Journal segments that have not reached MLflow."""
+    spent: bool = False
+    """Whether ``search.max_hours`` have passed, so that no further trial begins."""
 
     @property
     def finished(self) -> bool:
-        """Whether every planned trial has ended."""
-        return self.summary.complete + self.summary.failed >= self.summary.planned
+        """Whether every planned trial has ended, or the hours are spent."""
+        summary = self.summary
+        return summary.ended >= summary.planned or (self.spent and not summary.running)
 
 
-class _Watch(tune.Callback):
-    """Hands what Tune learns to the progress display."""
+@dataclass(frozen=True)
+class SearchesOutcome:
+    """What became of the searches of one command."""
 
-    def __init__(
-        self, progress: Progress, study: optuna.Study, metric: str, *, folds: int, seeds: int
-    ) -> None:
-        self.progress = progress
-        self.study = study
-        self.metric = metric
-        self.folds = folds
-        self.seeds = seeds
-        self.computed = 0
-        self.reused = 0
-        self._counted: dict[int, int] = {}
+    searches: Mapping[str, SweepOutcome]
+    """By name: the fold that a search is inside of. What was computed and reused is told of the
+    first, for all of them together."""
+    studies: Mapping[str, optuna.Study]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks for a restore that is never done here."""
-        return {}
-
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[TuneTrial],
-        trial: TuneTrial,
-        result: dict[str, Any],
-        **info: Any,
-    ) -> None:
-        """One fold of one trial is done."""
-        number = trial.config["number"]
-        if result.get("failed"):
-            self._failed(number, result["failed"])
-            return
-        folds = len(json.loads(result["folds"]))
-        if folds <= self._counted.get(number, 0):
-            return  # a trial begun again after its node was lost
-        self._counted[number] = folds
-        self.computed += result["computed"]
-        self.reused += result["reused"]
-        for reused in [False] * result["computed"] + [True] * result["reused"]:
-            self.progress.fold_run(reused=reused)
-        for note in json.loads(result["notes"]):
-            self.progress.note(f"trial {number}, {note}")
-
-    def on_trial_complete(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
-        """One trial has ended."""
-        self._ended()
-
-    def on_trial_error(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
-        """One trial is given up: its actor was lost again and again."""
-        self._failed(trial.config["number"], "its actor was lost")
-        self._ended()
-
-    def _failed(self, number: int, reason: str) -> None:
-        missing = self.folds - self._counted.get(number, 0)
-        self.progress.failure(f"trial {number}: {reason}", dropped=missing * self.seeds)
-
-    def _ended(self) -> None:
-        best = best_trial(self.study)
-        value = None if best is None else best.value
-        self.progress.trial(
-            best=""
-            if best is None or value is None
-            else f"{self.metric} {100 * value:.1f} (trial {best.number}, validation)"
-        )
+    @property
+    def finished(self) -> bool:
+        """Whether all of them are."""
+        return all(outcome.finished for outcome in self.searches.values())
 
 
 def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
@@ -146,33 +91,102 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
     the store.
 
     Raises:
-        ExperimentError: there is no search section, the space is unknown, or the study of this name
-            belongs to another recipe, protocol or corpus.
+        ExperimentError: there is no search section, its space does not go with the recipe, or the
+            study of this name belongs to another recipe, protocol or corpus.
         CorpusError, ProtocolError, PretrainedError: the input cannot be used.
+        StoreError: the study cannot be written any more.
     """
-    search = experiment.search
-    if search is None:
+    search = _search_of(experiment)
+    refuse_resources(experiment.resources)
+    space = checked_space(experiment)
+
+    def plan(
+        store: Store, prepared: tuple[Prepared, ...]
+    ) -> tuple[list[SearchRun], Sequence[Recipe]]:
+        probe, planned = check_search(experiment, prepared)
+        study = open_study(experiment, store, prepared)
+        protocol = search.protocol or experiment.protocol
+        told = "; ".join(entry.describe(protocol) for entry in prepared)
+        some = f" | some folds only: {', '.join(search.folds)}" if search.folds else ""
+        run = SearchRun(
+            study=study,
+            space=space,
+            tasks=tasks_by_place(planned),
+            trials=search.trials,
+            protocol=told + some,
+            carried=carried_of(study),
+        )
+        return [run], probe.recipes
+
+    (outcome,) = _run(experiment, console=console, root="sweep", plan=plan).searches.values()
+    return outcome
+
+
+def run_nested(experiment: Experiment, *, console: Console) -> SearchesOutcome:
+    """Run, or continue, the search inside each fold of the evaluation (``selection: nested``).
+
+    One Tune run serves them all, so that actors stay warm from one to the next.
+
+    Raises:
+        ExperimentError, CorpusError, ProtocolError, PretrainedError, StoreError: as
+            :func:`run_sweep`.
+    """
+    _search_of(experiment)
+    refuse_resources(experiment.resources)
+    space = checked_space(experiment)
+
+    def plan(
+        store: Store, prepared: tuple[Prepared, ...]
+    ) -> tuple[list[SearchRun], Sequence[Recipe]]:
+        probe, _ = check_search(experiment, prepared)
+        inner = inner_planned(experiment, prepared)
+        protocols = inner_protocols(experiment, inner)
+        runs = []
+        for place, planned in inner.items():
+            study = open_study(experiment, store, prepared, inner=place)
+            runs.append(
+                SearchRun(
+                    study=study,
+                    space=space,
+                    tasks=tasks_by_place(planned),
+                    trials=experiment.evaluate.inner_search.trials,
+                    protocol=protocols[place],
+                    carried=carried_of(study),
+                    name=place,
+                )
+            )
+        return runs, probe.recipes
+
+    return _run(experiment, console=console, root="nested", plan=plan)
+
+
+def _search_of(experiment: Experiment) -> Search:
+    if experiment.search is None:
         raise ExperimentError(
             f"{experiment.name}: there is no search section, so there is nothing to sweep; "
             "add one, or use `understudy evaluate`"
         )
-    space = _checked_space(experiment)
-    protocol = search.protocol or experiment.protocol
+    return experiment.search
+
+
+def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> SearchesOutcome:
+    """Run the searches that ``plan`` makes, one Tune run for all of them."""
+    search = _search_of(experiment)
     store = Store(experiment.store, used_by=experiment.name)
     with (
-        Progress(f"sweep {experiment.name}", console) as progress,
+        Progress(f"{root} {experiment.name}", console) as progress,
         contextlib.ExitStack() as stack,
     ):
         prepared = read_corpora(experiment, store, progress=progress.hearing)
-        planned = plan_folds(experiment, prepared, protocol=protocol, seeds=search.seeds)
-        command = f"the sweep {experiment.name!r}"
-        stack.enter_context(using(store, command=command, alone_as=f"sweep-{experiment.name}"))
-        study = open_study(experiment, store, prepared)
-        searcher = StudySearcher(study, space, sampler=search.sampler, seed=search.seed)
-        before = summarise(study, metric=search.metric, planned=search.trials)
-        remaining = max(0, search.trials - before.complete - before.failed)
-        tree = RunTree(store, experiment.name, "sweep")
-        if remaining:
+        command = f"the {root} {experiment.name!r}"
+        stack.enter_context(using(store, command=command, alone_as=f"{root}-{experiment.name}"))
+        runs, recipes = plan(store, prepared)
+        before = [_summary(run, search) for run in runs]
+        remaining = sum(run.remaining for run in runs)
+        budget = Budget(search.max_hours, [run.study for run in runs])
+        working = remaining > 0 and not budget.spent
+        tree = RunTree(store, experiment.name, root)
+        if working:
             probe = MemoryProbe.of(experiment, prepared, memory=store.folder)
             stack.enter_context(probe)
         progress.enter("starting Ray")
@@ -181,22 +195,14 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
-        top = tree.journal()
-        top.start(
-            name=f"sweep {experiment.name}",
-            parent=None,
-            params={"space": search.space, "metric": search.metric, "sampler": search.sampler},
-            tags={
-                "understudy.kind": "sweep",
-                "understudy.protocol": "; ".join(entry.describe(protocol) for entry in prepared),
-            },
-        )
-        tasks = _tasks(planned)
-        watch = _Watch(progress, study, search.metric, folds=len(tasks), seeds=len(search.seeds))
-        folds_earlier = sum(len(trial["folds"]) for trial in before.trials if trial["ended"])
-        earlier = folds_earlier * len(search.seeds)
+        top = _start_runs(tree, experiment, runs, root=root)
+        watch = Watch(progress, tree, search)
+        watch.resume(before)
+        earlier = [
+            _fold_runs_of_ended(run, summary) for run, summary in zip(runs, before, strict=True)
+        ]
         with ended_by_errors(top, tracking):
-            if remaining:
+            if working:
                 compute_inputs(
                     experiment,
                     prepared,
@@ -204,75 +210,110 @@ def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
                     run_shards=shards_on_ray(experiment.resources, progress),
                     tree=tree,
                 )
+                _fit_teachers(experiment, runs, recipes, store, progress)
                 slots = packed(experiment.resources, probe, progress)
                 progress.enter(
                     "trials",
-                    fold_runs=earlier + remaining * len(planned),
-                    trials=search.trials,
-                    earlier=earlier,
-                    trials_earlier=search.trials - remaining,
+                    fold_runs=sum(earlier) + sum(run.remaining * run.fold_runs for run in runs),
+                    trials=sum(run.planned for run in runs),
+                    earlier=sum(earlier),
+                    trials_earlier=sum(run.planned - run.remaining for run in runs),
                 )
-                _run_trials(
+                run_trials(
                     TrialContext(
                         experiment=experiment,
-                        tasks={name: _asking(own, slots) for name, own in tasks.items()},
+                        tasks={
+                            run.name: {
+                                place: _asking(tasks, slots) for place, tasks in run.tasks.items()
+                            }
+                            for run in runs
+                        },
                         store=store,
                         tree=tree,
                     ),
-                    searcher,
-                    watch,
-                    remaining=remaining,
+                    StudySearcher(runs, listener=watch, budget=budget),
+                    trials=remaining,
                     slots=slots,
-                    experiment=experiment,
                 )
-        summary = summarise(study, metric=search.metric, planned=search.trials)
-        if summary.best_value is not None:
-            top.metrics(
-                {
-                    f"best/validation_{search.metric}": summary.best_value,
-                    "trials/complete": float(summary.complete),
-                    "trials/failed": float(summary.failed),
-                },
-                step=summary.complete + summary.failed,
+        after = [_summary(run, search) for run in runs]
+        outcomes = [
+            SweepOutcome(
+                summary=summary,
+                computed=watch.computed if place == 0 else 0,
+                reused=watch.reused if place == 0 else 0,
+                earlier=earlier[place],
+                pending=0,
+                spent=budget.spent,
             )
-        if summary.complete + summary.failed < search.trials:
-            top.end("KILLED", reason="interrupted; the same command goes on from here")
-        elif not summary.complete:
-            top.end("FAILED", reason="every trial failed")
-        else:
-            top.end("FINISHED")
+            for place, summary in enumerate(after)
+        ]
+        _end_runs(tree, top, runs, outcomes, search)
         pending = tracking.close(timeout=60.0)
-    return SweepOutcome(
-        summary=summary,
-        computed=watch.computed,
-        reused=watch.reused,
-        earlier=earlier,
-        pending=pending,
+    return SearchesOutcome(
+        searches={
+            run.name: replace(outcome, pending=pending)
+            for run, outcome in zip(runs, outcomes, strict=True)
+        },
+        studies={run.name: run.study for run in runs},
     )
 
 
-def _run_trials(
-    context: TrialContext,
-    searcher: StudySearcher,
-    watch: _Watch,
-    *,
-    remaining: int,
-    slots: Slots,
+def _summary(run: SearchRun, search: Search) -> SweepSummary:
+    return summarise(run.study, metric=search.metric, planned=run.planned, folds=len(run.tasks))
+
+
+def _fold_runs_of_ended(run: SearchRun, summary: SweepSummary) -> int:
+    """Fold runs that need not be asked for again."""
+    return sum(
+        len(run.tasks.get(place, ()))
+        for trial in summary.trials
+        if trial["ended"]
+        for place in trial["folds"]
+    )
+
+
+def _fit_teachers(
     experiment: Experiment,
+    runs: Sequence[SearchRun],
+    recipes: Sequence[Recipe],
+    store: Store,
+    progress: Progress,
 ) -> None:
-    resources = experiment.resources
-    bundle = process_asks(resources, slots)
+    """The teachers that all trials share, before any student: nobody waits for one in a trial."""
+    tasks = [task for run in runs for seeds in run.tasks.values() for task in seeds]
+    if fits := teachers_of_trials(tasks, recipes, store):
+        shards_on_ray(experiment.resources, progress)("teachers", fits)
+
+
+def run_trials(
+    context: TrialContext, searcher: StudySearcher, *, trials: int, slots: Slots
+) -> None:
+    """Run trials in warm actors, as many at once as there are slots.
+
+    Args:
+        context: what the trials share.
+        searcher: proposes them and is told of them.
+        trials: the most that it will propose.
+        slots: fold runs at once.
+
+    Raises:
+        StoreError: the study could not be read or written; what it held is kept.
+        UnderstudyError: as it was raised in the space or the study.
+    """
+    searcher.budget.start()
     # its warnings advise Tuner.restore; ours is to run the same command again
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    bundle = process_asks(context.experiment.resources, slots)
     trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)
     with tempfile.TemporaryDirectory() as scratch:
-        tuner = tune.Tuner(
+        tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                num_samples=remaining,
+                scheduler=FoldScheduler(searcher.hear),
+                num_samples=trials,
                 # a custom searcher otherwise gets one pending trial at a time
-                max_concurrent_trials=min(slots.at_once, remaining),
+                max_concurrent_trials=min(slots.at_once, trials),
                 reuse_actors=True,
             ),
             # the study and the store are the state; what Tune writes beside them is not kept
@@ -280,79 +321,88 @@ def _run_trials(
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[watch],
                 failure_config=tune.FailureConfig(max_failures=2),
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=0, checkpoint_at_end=False
                 ),
             ),
-        )
-        tuner.fit()
+        ).fit()
+    problem = searcher.problem
+    if isinstance(problem, UnderstudyError):
+        raise problem
+    if problem is not None:
+        raise StoreError(
+            f"the study could not be read or written ({type(problem).__name__}: {problem}); what "
+            "it held is kept, and the same command goes on from there"
+        ) from problem
 
 
-def _tasks(planned: list[PlannedFold]) -> dict[str, tuple[Any, ...]]:
-    tasks = defaultdict(list)
-    for entry in planned:
-        tasks[f"{entry.task.corpus}/{entry.task.fold}"].append(entry.task)
-    return {name: tuple(seeds) for name, seeds in tasks.items()}
+def _start_runs(
+    tree: RunTree, experiment: Experiment, runs: Sequence[SearchRun], *, root: str
+) -> Any:
+    search = _search_of(experiment)
+    top = tree.journal()
+    shared = {
+        "space": search.space or "",
+        "metric": search.metric,
+        "sampler": search.sampler,
+        "pruner": search.pruner.kind,
+    }
+    top.start(
+        name=f"{root} {experiment.name}",
+        parent=None,
+        params=shared,
+        tags={
+            "understudy.kind": root,
+            "understudy.protocol": "; ".join(run.protocol for run in runs),
+        },
+    )
+    for run in runs:
+        if run.name:
+            tree.journal(run.name).start(
+                name=f"search inside {run.name}",
+                parent=tree.key(),
+                params=shared,
+                tags={"understudy.kind": "sweep", "understudy.protocol": run.protocol},
+            )
+    return top
+
+
+def _end_runs(
+    tree: RunTree,
+    top: Any,
+    runs: Sequence[SearchRun],
+    outcomes: Sequence[SweepOutcome],
+    search: Search,
+) -> None:
+    ends = []
+    for run, outcome in zip(runs, outcomes, strict=True):
+        summary = outcome.summary
+        journal = tree.journal(run.name) if run.name else top
+        counts = {
+            f"trials/{state}": float(getattr(summary, state))
+            for state in ("complete", "pruned", "infeasible", "failed")
+        }
+        best = summary.best_value
+        leads = {} if best is None else {f"best/validation_{search.metric}": best}
+        if summary.ended:
+            journal.metrics(counts | leads, step=summary.ended)
+        ends.append(_end(outcome))
+        if run.name:
+            journal.end(ends[-1][0], reason=ends[-1][1])
+    worst = next((end for end in ends if end[0] == "KILLED"), None) or max(
+        ends, key=lambda end: end[0] == "FAILED"
+    )
+    top.end(worst[0], reason=worst[1])
+
+
+def _end(outcome: SweepOutcome) -> tuple[Any, str]:
+    if not outcome.finished:
+        return "KILLED", "interrupted; the same command goes on from here"
+    if not outcome.summary.complete:
+        return "FAILED", "no trial is complete"
+    return "FINISHED", ""
 
 
 def _asking(tasks: tuple[FoldTask, ...], slots: Slots) -> tuple[FoldTask, ...]:
     return tuple(replace(task, memory=slots.memory) for task in tasks)
-
-
-def _checked_space(experiment: Experiment) -> Any:
-    """The space, after draws that make valid recipes: what is wrong shows before any work.
-
-    A conditional space has many branches, so there are many draws.
-    """
-    assert experiment.search is not None
-    try:
-        space = get_space(experiment.search.space)
-    except SpaceError as error:
-        raise ExperimentError(f"search.space: {error}") from error
-    sampler = optuna.samplers.RandomSampler(seed=0)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=sampler)
-    for _ in range(_DRAWS):
-        trial_recipe(experiment, dict(space(study.ask())))
-    return space
-
-
-def best_of(experiment: Experiment, *, name: str) -> Experiment:
-    """The experiment with the recipe of the best trial of sweep ``name``.
-
-    Raises:
-        ExperimentError: there is no such sweep, or none of its trials is complete.
-    """
-    store = Store(experiment.store)
-    study = load_study(experiment, store, name=name)
-    best = best_trial(study)
-    if best is None:
-        raise ExperimentError(
-            f"no trial of the sweep {name!r} is complete, so there is no best one; "
-            "look at why they failed in `understudy report FILE`, and sweep under a new name or "
-            "with more search.trials"
-        )
-    swept = study.user_attrs.get(BELONGS_TO, {})
-    ours = recipe_and_features(experiment)
-    changed = [part for part in ours if swept.get(part) != ours[part]]
-    if changed:
-        raise ExperimentError(
-            f"the sweep {name!r} searched around another {' and '.join(changed)} than the file "
-            "has now, so its best trial says nothing about it; undo the change, sweep again under "
-            "a new name, or evaluate without --best-of"
-        )
-    chosen = override_recipe(experiment, overrides_of(best))
-    evaluate = chosen.evaluate.model_copy(update={"selection": "same-corpus"})
-    selected = Selected.model_validate(
-        {
-            "sweep": name,
-            "trial": best.number,
-            "protocol": swept["search"]["protocol"],
-            "protocols": swept["search"]["protocols"],
-            "seeds": swept["search"]["seeds"],
-            "fingerprints": swept["corpora"],
-        }
-    )
-    return chosen.model_copy(update={"evaluate": evaluate, "selected": selected})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from ray import tune
 
@@ -16,9 +18,13 @@ from orchestrator.errors import UnderstudyError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import searched_recipe
 from orchestrator.experiment.recipe import Recipe
+from orchestrator.features import PackedFrames
 from orchestrator.recorded import recorded_run
 from orchestrator.source_encoder import refuse_heads
 from orchestrator.store import Store
+from orchestrator.sweep.costs import beyond, student_costs
+from orchestrator.sweep.search_run import Tasks
+from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import FoldOutcome
 from orchestrator.training.state import derived_seed
@@ -28,15 +34,30 @@ UNFIT = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 """Errors after which a process is not to be trusted with another fold run."""
 
 
+class RunFold(Protocol):
+    """How a fold run is run: as :func:`orchestrator.recorded.recorded_run`."""
+
+    def __call__(
+        self, task: FoldTask, *, store: Store, journal: Journal, parent: str
+    ) -> FoldOutcome:
+        """Train the student of a fold."""
+
+
 @dataclass(frozen=True)
 class TrialContext:
     """What every trial of a sweep shares."""
 
     experiment: Experiment
-    tasks: Mapping[str, tuple[FoldTask, ...]]
-    """For each fold, named ``corpus/fold``, one task a seed; recipes as the file has them."""
+    tasks: Mapping[str, Tasks]
+    """Of each search, by its name."""
     store: Store
     tree: RunTree
+    run: RunFold = recorded_run
+
+
+def trial_place(search: str, number: int) -> tuple[str | int, ...]:
+    """A trial's place in the run tree."""
+    return (search, number) if search else (number,)
 
 
 class TrialActor(tune.Trainable):
@@ -50,6 +71,7 @@ class TrialActor(tune.Trainable):
     ) -> None:
         """Keep the context and begin the first trial."""
         self.context = context
+        self._frames: dict[str, int] = {}
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,94 +80,96 @@ class TrialActor(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.number: int = config["number"]
+        self.place = trial_place(config["search"], config["number"])
         self.overrides: dict[str, Any] = config["overrides"]
-        self.folds: dict[str, float] = {}
-        self.parameters = 0
-        order = sorted(self.context.tasks)
-        random.Random(
-            derived_seed("fold-order", self.context.experiment.name, self.number)
-        ).shuffle(order)
+        self.tasks = self.context.tasks[config["search"]]
+        self.recipe: Recipe | None = None
+        self.costs: dict[str, int] = {}
+        self.scores: dict[str, dict[str, float]] = {}
+        order = sorted(self.tasks)
+        name = self.context.experiment.name
+        random.Random(derived_seed("fold-order", name, *self.place)).shuffle(order)
         self.order = order
-        self.journal = self.context.tree.journal(self.number)
-        self.journal.start(
-            name=f"trial {self.number}",
-            parent=self.context.tree.key(),
-            params=self.overrides,
-            tags={"understudy.kind": "trial"},
-        )
 
     def step(self) -> dict[str, Any]:
-        """Run the next fold; the last one, or a failed one, ends the trial."""
-        name = self.order[len(self.folds)]
+        """Run the next fold; the last one, or a failed one, ends the trial.
+
+        A student beyond a constraint ends it before the first.
+        """
+        began = time.perf_counter()
+        place = self.order[len(self.scores)]
         try:
-            outcomes = self._run_fold(name)
+            if self.recipe is None:
+                self.recipe = trial_recipe(self.context.experiment, self.overrides)
+                self.costs = self._costs(self.recipe)
+                limits = self._search.constraints
+                if above := beyond(self.costs, limits):
+                    return {**self.costs, "infeasible": above, "complete": False, "done": True}
+            outcomes = self._run_fold(place, self.recipe)
         except Exception as error:  # a failed fold is a failed trial, whatever failed
-            reason = (
-                f"{name}: {error}"
-                if isinstance(error, UnderstudyError)
-                else (f"{name}: {type(error).__name__}: {error}")
-            )
-            self.journal.end("FAILED", reason=reason)
             if isinstance(error, UNFIT):
                 raise  # Tune begins the trial again in a fresh actor
-            return {"failed": reason, "done": True, "complete": False}
-        metric = self._metric
-        self.folds[name] = statistics.fmean(
-            getattr(outcome.validation, metric) for outcome in outcomes
-        )
-        self.parameters = outcomes[0].parameters
-        score = statistics.fmean(self.folds.values())
-        complete = len(self.folds) == len(self.order)
-        std = statistics.stdev(self.folds.values()) if len(self.folds) > 1 else 0.0
-        if complete:
-            self.journal.metrics(
-                {
-                    f"validation/{metric}": score,
-                    f"validation/{metric}_std": std,
-                    "parameters": float(self.parameters),
-                },
-                step=len(self.folds),
-            )
-            self.journal.end("FINISHED")
+            known = isinstance(error, UnderstudyError)
+            reason = f"{place}: {error if known else f'{type(error).__name__}: {error}'}"
+            return {"failed": reason, "complete": False, "done": True}
+        metric = self._search.metric
+        self.scores[place] = {
+            str(task.seed): getattr(outcome.validation, metric)
+            for task, outcome in zip(self.tasks[place], outcomes, strict=True)
+        }
+        complete = len(self.scores) == len(self.order)
         return {
-            "score": score,
-            "std": std,
             # as text, since Tune flattens mappings on their way to the searcher
-            "folds": json.dumps(self.folds),
-            "parameters": self.parameters,
+            "folds": json.dumps(
+                {name: statistics.fmean(seeds.values()) for name, seeds in self.scores.items()}
+            ),
+            "seeds": json.dumps(self.scores),
+            **self.costs,
+            "seconds": time.perf_counter() - began,
             "computed": sum(not outcome.reused for outcome in outcomes),
             "reused": sum(outcome.reused for outcome in outcomes),
             "notes": json.dumps(
-                sorted({f"{name}: {note}" for outcome in outcomes for note in outcome.notes})
+                sorted({f"{place}: {note}" for outcome in outcomes for note in outcome.notes})
             ),
             "complete": complete,
             "done": complete,
         }
 
-    def _run_fold(self, name: str) -> list[FoldOutcome]:
-        recipe = trial_recipe(self.context.experiment, self.overrides)
+    def _run_fold(self, place: str, recipe: Recipe) -> list[FoldOutcome]:
+        tree = self.context.tree
         outcomes = []
-        for base in self.context.tasks[name]:
+        for base in self.tasks[place]:
             task = base.with_recipe(recipe)
-            journal = self.context.tree.journal(self.number, name, task.seed)
+            journal = tree.journal(*self.place, place, task.seed)
             outcomes.append(
-                recorded_run(
-                    task, store=self.context.store, journal=journal, parent=self.journal.key
+                self.context.run(
+                    task,
+                    store=self.context.store,
+                    journal=journal,
+                    parent=tree.key(*self.place),
                 )
             )
             journal.end("FINISHED")
         return outcomes
 
-    @property
-    def _metric(self) -> str:
-        search = self.context.experiment.search
-        assert search is not None
-        return search.metric
+    def _costs(self, recipe: Recipe) -> dict[str, int]:
+        """The student's, for an utterance of mean length of the corpus where that is longest."""
+        by_corpus = {seeds[0].corpus: seeds[0] for seeds in self.tasks.values()}
+        frames = max(self._mean_frames(task) for task in by_corpus.values())
+        task = next(iter(by_corpus.values()))
+        return student_costs(recipe, features=task.features, classes=task.classes, frames=frames)
 
-    def cleanup(self) -> None:
-        """Ship what the journal still holds."""
-        self.journal.flush()
+    def _mean_frames(self, task: FoldTask) -> int:
+        if task.corpus not in self._frames:
+            pack = PackedFrames.open(self.context.store, task.frames)
+            lengths = [pack.length(name) for name in pack.ids]
+            self._frames[task.corpus] = round(float(np.mean(lengths)))
+        return self._frames[task.corpus]
+
+    @property
+    def _search(self) -> Any:
+        assert self.context.experiment.search is not None
+        return self.context.experiment.search
 
 
 def trial_recipe(experiment: Experiment, overrides: Mapping[str, object]) -> Recipe:

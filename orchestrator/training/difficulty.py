@@ -15,7 +15,7 @@ from orchestrator.errors import TrainingError
 from orchestrator.experiment.recipe import DataCurriculum
 from orchestrator.store import Artifact, Store
 from orchestrator.training.inputs import plain
-from orchestrator.training.knowledge import inner_parts, knowledge_artifact
+from orchestrator.training.knowledge import inner_parts, knowledge_artifact, knowledge_key
 from orchestrator.training.state import derived_seed
 from orchestrator.training.task import FoldTask, Silent, Unlabelled
 
@@ -25,8 +25,13 @@ LogitsOf = Callable[[FoldTask, Artifact, Unlabelled], NDArray[Any]]
 """What a trained student says of some utterances, ``(utterances, classes)``."""
 
 
-def difficulty_inputs(task: FoldTask, store: Store) -> dict[str, Any]:
+def difficulty_inputs(task: FoldTask, store: Store, *, build: bool = True) -> dict[str, Any]:
     """What a student's store key needs of its curriculum.
+
+    Args:
+        task: the fold run.
+        store: has the teachers, and gets what is missing.
+        build: see to the teachers' knowledge, too; otherwise nothing is fitted.
 
     Raises:
         TrainingError: as :func:`fixed_difficulty`.
@@ -37,8 +42,12 @@ def difficulty_inputs(task: FoldTask, store: Store) -> dict[str, Any]:
     inputs: dict[str, Any] = {"curriculum": plain(section)}
     match section.difficulty:
         case "teacher-loss" | "teacher-probability":
-            words = knowledge_artifact(task, store, reporter=Silent(), kind=section.knowledge)
-            inputs["difficulty"] = words.key
+            kind = section.knowledge
+            inputs["difficulty"] = (
+                knowledge_artifact(task, store, reporter=Silent(), kind=kind).key
+                if build
+                else knowledge_key(task, store, kind=kind)
+            )
         case "agreement":
             inputs["difficulty"] = digest(_agreement(task).tolist())
         case "cross-validated-loss":

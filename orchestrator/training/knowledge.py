@@ -20,10 +20,11 @@ from orchestrator.store import Artifact, Store
 from orchestrator.training.residency import data_share
 from orchestrator.training.scratch import mapped_tensor
 from orchestrator.training.task import FoldTask, Reporter, Silent, UnlabelledSpeech, Utterances
-from orchestrator.training.teacher import load_teacher, teacher_artifact
+from orchestrator.training.teacher import load_teacher, teacher_artifact, teacher_inputs
 from orchestrator.training.tokens import Tokens
 from orchestrator.training.vectors import Vectors
 
+Kind = Literal["in-sample", "cross-fitted"]
 INNER_FOLDS = 4
 """Inner speaker folds of cross-fitted logits: each teacher hears three quarters of the speakers."""
 
@@ -78,7 +79,7 @@ def knowledge_artifact(
     store: Store,
     *,
     reporter: Reporter,
-    kind: Literal["in-sample", "cross-fitted"] | None = None,
+    kind: Kind | None = None,
 ) -> Artifact:
     """Logits and pooled vectors for the fold's training utterances, from the store or now.
 
@@ -90,18 +91,8 @@ def knowledge_artifact(
         kind: of the logits; default: what the recipe's student hears.
     """
     teacher = teacher_artifact(task, store, train=task.train, reporter=reporter)
-    recipe = task.recipe
-    if kind is None:
-        # without distillation nobody reads the logits
-        kind = recipe.knowledge if recipe.objectives.distillation else "in-sample"
-    inputs: dict[str, Any] = {"teacher": teacher.key, "kind": kind, "train": task.train.key()}
-    if kind == "cross-fitted":
-        # the inner folds depend on who speaks which utterance
-        inputs["inner_folds"] = {
-            "folds": INNER_FOLDS,
-            "speakers": digest(list(task.train.speakers)),
-            "seed": task.seed,
-        }
+    inputs = _inputs(task, teacher.key, kind or _heard(task))
+    kind = inputs["kind"]
 
     def build(folder: Path) -> None:
         own = load_teacher(task, store, teacher)
@@ -112,6 +103,30 @@ def knowledge_artifact(
         np.save(folder / "pooled.npy", own.pooled(task.train))
 
     return store.obtain("knowledge", inputs, build)
+
+
+def knowledge_key(task: FoldTask, store: Store, *, kind: Kind | None = None) -> str:
+    """The store key of :func:`knowledge_artifact`; nothing is fitted or looked for."""
+    teacher = store.key("teacher", teacher_inputs(task, task.train))
+    return store.key("knowledge", _inputs(task, teacher, kind or _heard(task)))
+
+
+def _heard(task: FoldTask) -> Kind:
+    """The kind of logits that the recipe's student hears; without distillation nobody reads them."""
+    return task.recipe.knowledge if task.recipe.objectives.distillation else "in-sample"
+
+
+def _inputs(task: FoldTask, teacher: str, kind: Kind) -> dict[str, Any]:
+    """The store inputs of knowledge, from the key of the fold's own teacher."""
+    inputs: dict[str, Any] = {"teacher": teacher, "kind": kind, "train": task.train.key()}
+    if kind == "cross-fitted":
+        # the inner folds depend on who speaks which utterance
+        inputs["inner_folds"] = {
+            "folds": INNER_FOLDS,
+            "speakers": digest(list(task.train.speakers)),
+            "seed": task.seed,
+        }
+    return inputs
 
 
 def load_knowledge(task: FoldTask, store: Store, *, reporter: Reporter) -> Knowledge:

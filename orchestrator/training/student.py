@@ -33,6 +33,7 @@ from orchestrator.training.judges import EmotionJudge, predict_logits
 from orchestrator.training.knowledge import (
     Knowledge,
     knowledge_artifact,
+    knowledge_key,
     load_knowledge,
     load_unlabelled_knowledge,
 )
@@ -61,10 +62,10 @@ from orchestrator.training.teacher import load_teacher, teacher_artifact
 
 def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Artifact:
     """The trained student of a fold run, from the store or now."""
-    knowledge_key = None
+    heard = None
     if task.recipe.needs_teacher:
-        knowledge_key = knowledge_artifact(task, store, reporter=Silent()).key
-    inputs = student_inputs(task, knowledge_key) | difficulty_inputs(task, store)
+        heard = knowledge_artifact(task, store, reporter=Silent()).key
+    inputs = student_inputs(task, heard) | difficulty_inputs(task, store)
     checkpoint = task.checkpoint(store, "student", inputs)
 
     def build(folder: Path) -> None:
@@ -78,7 +79,18 @@ def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Art
     return artifact
 
 
-def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
+def student_key(task: FoldTask, store: Store) -> str:
+    """The store key of :func:`student_artifact`; nothing is fitted or looked for.
+
+    Raises:
+        TrainingError: the task lacks what the recipe asks for, which nothing can be trained on.
+    """
+    heard = knowledge_key(task, store) if task.recipe.needs_teacher else None
+    inputs = student_inputs(task, heard) | difficulty_inputs(task, store, build=False)
+    return store.key("student", inputs)
+
+
+def student_inputs(task: FoldTask, knowledge: str | None) -> dict[str, Any]:
     """The store inputs of a student: only the parts of the recipe that its training reads."""
     recipe = task.recipe
     inputs = (
@@ -90,7 +102,7 @@ def student_inputs(task: FoldTask, knowledge_key: str | None) -> dict[str, Any]:
             "objectives": _objectives(recipe.objectives),
             "schedule": plain(recipe.schedule),
             "training": plain(recipe.training),
-            "knowledge": knowledge_key,
+            "knowledge": knowledge,
         }
         | target_inputs(task.train, recipe.training)
     )

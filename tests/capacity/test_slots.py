@@ -46,6 +46,8 @@ def need(host: float, gpu: float = 0.0, gpu_total: float = 0.0) -> Need:
         # 64 CPUs would overfill 24 GiB
         ([node(64, 24)], resources(), need(1.0), 24, "memory"),
         ([node(64, 24)], resources(), None, 64, "CPUs"),
+        # resources.trial.memory_gib: 0 says that memory does not count
+        ([node(64, 24)], resources(), need(0.0), 64, "CPUs"),
         ([node(2, 24)], resources(), need(1.0), 2, "CPUs"),
         ([node(2, 24)], resources(cpus=2), need(1.0), 1, "CPUs"),
         ([node(64, 24)], resources(concurrent=3), need(1.0), 3, "resources.concurrent"),

@@ -46,6 +46,7 @@ def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said
         "teachers: at most 9, since the space changes the teacher",
         "3 systems (teacher, student-alone, distilled) x 3 folds x 2 seeds = 18 fold runs",
         "teachers: 6; 0 are in the store",
+        "students: 12; 0 of them are in the store",
         "a fold run asks for 1 CPU; 2 at once on this machine (CPUs decide)",
         "a fold run needs about 0.1 GiB of memory (measured); 92 fit into this machine's 10 GiB, "
         "of which a tenth is left to the system",
@@ -57,6 +58,129 @@ def test_a_plan_is_told_to_people(tmp_path: Path, understudy: Callable[..., Said
     assert re.search(
         r"students alone: at least about .* one after another, .* with 2 at once", said.out
     )
+
+
+NESTED = ("evaluate.selection=nested", "evaluate.nested={inner_folds: 2, trials: 5}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "texts"),
+    [
+        (
+            ("search.pruner={kind: wilcoxon}", "search.max_hours=6", "search.aggregate=rank"),
+            (
+                "no trial begins after 6 hours (search.max_hours), of which 0.0 are used",
+                "pruner: wilcoxon (p 0.1) can stop no trial on 3 folds; it needs 5 at least",
+                "a trial's score: the mean of its ranks among the trials in each corpus",
+            ),
+        ),
+        (
+            ("search.pruner={kind: median}", "search.trials=40", "search.folds=[session=1]"),
+            (
+                "40 trials (tpe, by macro_recall on validation) x 1 fold x 1 seed = 40 fold runs",
+                "only the folds session=1 are searched on",
+                "can stop no trial on 1 fold; it needs 3 at least",
+            ),
+        ),
+        (
+            ("search.pruner={kind: median}", "search.trials=40"),
+            (
+                "may stop a trial after fold 2: at least 84 and at most 120 fold runs are left; "
+                "how many it stops is not known before",
+                ", if none is stopped; with every trial stopped as early as can be, ",
+            ),
+        ),
+        (
+            (
+                "search.parameters={listens: both, recipe.student.depth: [1, 4]}",
+                "search.start=[{recipe.student.depth: 1}]",
+                "search.constraints={macs: 15000}",
+            ),
+            (
+                "1 starting point is tried first",
+                "listens: fixed at both, by search.parameters\n",
+                "recipe.student.depth: one of: 1, 4, added by search.parameters\n",
+                "constraints: at most 15,000 macs (drawn: ",
+                "of random draws are within, the other trials are counted and not run",
+                "pruner: none, so that every trial runs every fold",
+            ),
+        ),
+        (
+            (
+                "search.space=null",
+                "search.sampler=grid",
+                "search.parameters={recipe.student.depth: [1, 2]}",
+                "search.minimise=[macs]",
+            ),
+            (
+                "2 trials (grid, by macro_recall on validation, few macs), of 2 points of the "
+                "grid, x 3 folds",
+                "several objectives: the outcome is the set of trials of which none is better",
+                "space, by search.parameters alone:",
+            ),
+        ),
+        (
+            (*NESTED, "search.pruner={kind: halving, keep: 0.5}"),
+            (
+                "before it comes a search inside each fold: 3 folds x 5 trials x 2 inner folds x "
+                "1 seed = at most 30 fold runs; the sweep above is no part of it",
+                "pruner: halving (keep 0.5, first 2) can stop no trial on 2 inner folds; it needs "
+                "3 at least",
+                "selection: nested (each fold takes the best trial of a search of its own, small,",
+            ),
+        ),
+        (
+            ("evaluate.selection=per-fold",),
+            (
+                "selection per-fold asks for no further search than the sweep above",
+                "proposals had seen other folds' validation, so some debt is left",
+            ),
+        ),
+    ],
+)
+def test_how_it_is_searched_is_told(
+    tmp_path: Path,
+    understudy: Callable[..., Said],
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: tuple[str, ...],
+    texts: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+
+    said = understudy("plan", small.write(tmp_path), *overrides)
+
+    assert (said.code, said.err) == (0, "")
+    for text in texts:
+        assert text in said.out
+
+
+def test_how_far_a_sweep_is_is_told(tmp_path: Path, understudy: Callable[..., Said]) -> None:
+    at = f"search.storage=journal:{tmp_path}/study.log"
+    experiment = small.load(tmp_path, at)
+    store = Store(experiment.store)
+    study = open_study(experiment, store, read_corpora(experiment, store))
+    for state in ("FAIL", "RUNNING"):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[state], user_attrs={"folds": {"synthetic/a": 0.5}}
+            )
+        )
+
+    same = understudy("plan", small.write(tmp_path), at)
+    more = understudy("plan", small.write(tmp_path), at, "search.seeds=[0, 1]")
+    other = understudy("plan", small.write(tmp_path), at, "search.metric=accuracy")
+
+    assert (
+        "1 trials have ended (1 failed) and 1 have begun and go on where they were, so 2 are left"
+    ) in same.out
+    assert f"study: {tmp_path}/study.log" in same.out
+    assert re.search(
+        r"goes on with the same 2 trials on more \(.*search\.seeds was \[0\] and is \[0, 1\]\): "
+        r"2 of their fold runs are done already",
+        more.out,
+    )
+    assert other.code == 2
+    assert "was begun with another" in other.err
 
 
 def test_a_plan_for_a_machine(tmp_path: Path, understudy: Callable[..., Said]) -> None:
@@ -71,7 +195,6 @@ def test_a_plan_for_a_machine(tmp_path: Path, understudy: Callable[..., Said]) -
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (("resources.trial.cpus=4",), "asks for 4 CPUs, which this machine does not have"),
         (("resources.student_workers=2",), "asks for 2 x (1 CPU); 1 at once on this machine"),
         (("resources.student_workers=2",), "no times: students are trained by several workers"),
         (("evaluate.systems=[distilled]", "recipe.objectives.distillation=0"), "none of the"),
@@ -79,10 +202,6 @@ def test_a_plan_for_a_machine(tmp_path: Path, understudy: Callable[..., Said]) -
         (("protocol.held_speakers=1",), "held "),
         (("resources.concurrent=1",), "1 at once on this machine (resources.concurrent decides)"),
         (("resources.student_workers=2",), "each worker of a fold run needs about 0.1 GiB"),
-        (
-            ("resources.trial.gpus=0.5",),
-            "memory of a fold run: not measured; fold runs ask for a GPU, and this machine has",
-        ),
     ],
 )
 def test_what_is_special_is_said(
@@ -134,6 +253,60 @@ def test_memory_that_is_little_is_told(
         assert text in said.out
 
 
+@pytest.mark.parametrize(
+    ("asked", "texts", "mend"),
+    [
+        (
+            "resources.trial.cpus=4",
+            ("asks for 4 CPUs, which this machine does not have", "no times: fold runs ask for 4"),
+            "resources.trial.cpus: not one fold run fits into this machine: it asks for 4 CPUs, "
+            "and this machine has 2 CPUs; lower that, or set RAY_ADDRESS",
+        ),
+        (
+            "resources.trial.gpus=0.5",
+            ("memory of a fold run: not measured; fold runs ask for a GPU, and this machine has",),
+            "resources.trial.gpus: not one fold run fits into this machine: it asks for 0.5 GPU, "
+            "and this machine has no GPU; lower that",
+        ),
+        (
+            "resources.student_workers=3",
+            ("asks for 3 x (1 CPU), which this machine does not have",),
+            "it asks for 1 CPU for each of 3 workers, and this machine has 2 CPUs",
+        ),
+    ],
+)
+def test_what_this_machine_cannot_hold_is_planned_and_then_wrong(
+    tmp_path: Path,
+    understudy: Callable[..., Said],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    texts: tuple[str, ...],
+    mend: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+
+    said = understudy("plan", small.write(tmp_path), asked)
+    as_json = understudy("plan", small.write(tmp_path), asked, "--json")
+
+    assert (said.code, as_json.code) == (2, 2)
+    assert mend in said.err
+    for text in (*texts, "3 systems (teacher, student-alone, distilled) x 3 folds"):
+        assert text in said.out
+    assert mend in json.loads(as_json.out)["resources"]["impossible"]
+
+
+def test_a_running_cluster_is_not_judged_by_this_machine(
+    tmp_path: Path, understudy: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+
+    said = understudy("plan", small.write(tmp_path), "resources.trial.cpus=64")
+
+    assert (said.code, said.err) == (0, "")
+    assert "asks for 64 CPUs; as many at once as the running cluster holds" in said.out
+
+
 def test_a_gpu_is_told_of_beside_the_machine(tmp_path: Path) -> None:
     found = plan(small.load(tmp_path))
     resources = replace(
@@ -158,15 +331,19 @@ def test_a_gpu_is_told_of_beside_the_machine(tmp_path: Path) -> None:
 def test_draws_that_are_impossible_are_said(
     tmp_path: Path, understudy: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def suggest(trial: optuna.Trial) -> dict[str, object]:
-        return {"recipe.training.epochs": trial.suggest_int("epochs", 0, 1)}
+    """One trial of a hundred is found by the plan, not by who checks a few draws."""
 
-    monkeypatch.setattr(probing, "get_space", lambda name: suggest)
+    def suggest(trial: optuna.Trial) -> dict[str, object]:
+        return {"recipe.training.epochs": trial.suggest_int("epochs", 0, 60)}
+
+    monkeypatch.setattr("orchestrator.sweep.space_checks.get_space", lambda name: suggest)
+    monkeypatch.setattr("orchestrator.sweep.space_checks.RECIPES", 1)
+    monkeypatch.setattr(probing, "DRAWS", 200)
 
     said = understudy("plan", small.write(tmp_path))
 
     assert said.code == 0
-    assert re.search(r"\d\d % of random draws make no valid recipe.*recipe\.training\.ep", said.out)
+    assert re.search(r"\d % of random draws make no valid recipe.*recipe\.training\.ep", said.out)
 
 
 def test_what_is_wrong_is_one_paragraph(tmp_path: Path, understudy: Callable[..., Said]) -> None:

@@ -14,10 +14,12 @@ from rich.console import Console
 from orchestrator.errors import ExperimentError, ProtocolError
 from orchestrator.evaluation.evaluate import EvaluationError, EvaluationOutcome, run_evaluation
 from orchestrator.experiment import Experiment
+from orchestrator.experiment.evaluate import Selected
 from orchestrator.store import Store
 from orchestrator.store.contents import read_contents
 from orchestrator.store.pruning import to_prune
-from orchestrator.sweep.sweep import best_of, run_sweep
+from orchestrator.sweep.choosing import best_of
+from orchestrator.sweep.sweep import run_sweep
 from tests import small
 
 RESULTS = ("evaluation.json", "rows.csv", "speakers.csv")
@@ -259,3 +261,30 @@ def test_a_fold_that_the_protocol_has_not_is_refused_before_ray_starts(tmp_path:
         ProtocolError, match=r"no fold 'session=9'; the folds of synthetic: session=1"
     ):
         evaluated(experiment)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_choices_on_another_state_of_the_corpus_are_refused_before_ray_starts(
+    tmp_path: Path,
+) -> None:
+    experiment = small.load(tmp_path)
+    selected = Selected.model_validate(
+        {
+            "sweep": "small",
+            "trial": None,
+            "protocol": {"kind": "leave-one-session-out"},
+            "seeds": [0],
+            "fingerprints": {"synthetic": "then"},
+            "choices": {
+                f"synthetic/session={number}": {"trial": 0, "overrides": {}, "value": 0.5}
+                for number in (1, 2, 3)
+            },
+        }
+    )
+    evaluate = experiment.evaluate.model_copy(update={"selection": "per-fold"})
+    chosen = experiment.model_copy(update={"selected": selected, "evaluate": evaluate})
+
+    with pytest.raises(
+        ExperimentError, match=r"another state of corpus 'synthetic' \(fingerprint t"
+    ):
+        evaluated(chosen)

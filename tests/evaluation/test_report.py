@@ -13,8 +13,9 @@ from rich.console import Console
 
 from orchestrator.evaluation.metrics import score_row, scores, speaker_rows
 from orchestrator.evaluation.plots import compared
-from orchestrator.evaluation.report import markdown, plot, plot_sweep, render
+from orchestrator.evaluation.report import markdown, plot, render
 from orchestrator.evaluation.statistics import SYSTEMS, differences, pairs_of, summarise
+from tests.evaluation.made_sweep import SWEEP
 
 EMOTIONS = ["anger", "happiness", "sadness"]
 
@@ -167,6 +168,37 @@ def test_a_selection_on_the_same_corpus_says_what_it_cost() -> None:
     assert "emodb-kim2024 (variant paper)" in text
 
 
+def test_the_recipe_of_each_fold_has_a_table() -> None:
+    choices = {
+        "emodb/speaker=08": {
+            "trial": 3,
+            "value": 0.7512,
+            "overrides": {"recipe.training.lr": 1e-3},
+        },
+        "emodb/speaker=03": {"trial": 0, "value": 0.5, "overrides": {}},
+        "other/speaker=03": {"trial": 9, "value": 0.1, "overrides": {}},
+    }
+    selected = {"sweep": "demo", "trial": None, "choices": choices, "sampler": "tpe"}
+    result = {**_result(6), "selection": "nested", "selected": selected | {"pruner": "none"}}
+
+    text = markdown(result)
+
+    assert "- selection: nested (" in text
+    table = text[text.index("**emodb: the recipe of each fold**") :].splitlines()
+    assert table[2] == "| fold | trial | validation | what it changes |"
+    # in the order of the folds, and none of another corpus
+    assert table[4:7] == [
+        "| speaker=03 | 0 | 50.0 | nothing |",
+        "| speaker=08 | 3 | 75.1 | training.lr 0.001 |",
+        "",
+    ]
+
+
+def test_without_recipes_of_their_own_folds_have_no_such_table() -> None:
+    for selected in (None, {"sweep": "demo", "trial": 3, "choices": {}}):
+        assert "recipe of each fold" not in markdown({**_result(6), "selected": selected})
+
+
 def test_markdown_is_the_same_twice_and_escapes_bars_in_cells() -> None:
     result = _result(6)
     result["summary"][0]["system"] = "tea|cher"
@@ -184,139 +216,10 @@ def test_a_corpus_name_in_brackets_is_printed_and_not_read_as_markup() -> None:
     assert "[bold]: sealed test scores" in _printed(render(_result(6, corpus="[bold]")))
 
 
-def test_a_sweep_without_an_evaluation_is_reported() -> None:
-    sweep = {
-        "experiment": "demo",
-        "metric": "macro_recall",
-        "trials": 12,
-        "states": {"complete": 3, "pruned": 1},
-        "best": {"number": 2, "value": 0.625, "overrides": {"recipe.training.lr": 0.001}},
-    }
-
-    text = _printed(render(None, sweep))
-
-    assert "4 of 12 (3 complete, 1 pruned)" in text
-    assert "62.5" in text
-    assert "recipe.training.lr" in text
-    unfinished = {**sweep, "states": {}, "best": None}
-    assert "no trial is complete yet" in _printed(render(None, unfinished))
-
-
-def _other(number: int, *, apart: bool) -> dict[str, Any]:
-    low = 0.02 if apart else -0.02
-    return {
-        "number": number,
-        "value": 0.6,
-        "difference": 0.025,
-        "low": low,
-        "high": 0.07,
-        "folds": 4,
-        "apart": apart,
-    }
-
-
-def _importance(parameter: str, *, share: float, conditional: bool = False) -> dict[str, Any]:
-    return {
-        "parameter": parameter,
-        "share": share,
-        "chance": 0.31,
-        "trials": 9,
-        "conditional": conditional,
-    }
-
-
-SWEEP: dict[str, Any] = {
-    "experiment": "demo",
-    "metric": "macro_recall",
-    "trials": 12,
-    "states": {"complete": 9},
-    "best": {"number": 2, "value": 0.625, "overrides": {"recipe.training.lr": 0.001}},
-    "findings": {
-        "complete": 9,
-        "importances": [
-            _importance("recipe.training.lr", share=0.812),
-            _importance("recipe.temperature.value", share=0.05, conditional=True),
-        ],
-        "without_importance": "",
-        "best": 2,
-        "comparisons": [
-            *(_other(number, apart=False) for number in (1, 3)),
-            *(_other(number, apart=True) for number in range(4, 10)),
-        ],
-        "indistinguishable": [1, 3],
-    },
-}
-
-
-def test_what_a_sweep_found_is_told_with_what_it_is_worth() -> None:
-    printed, written = _printed(render(None, SWEEP)), markdown(None, SWEEP)
-
-    assert "| recipe.training.lr | 81.2 | 31.0 | 9 |" in written
-    assert "| recipe.temperature.value (conditional) | 5.0 | 31.0 | 9 |" in written
-    assert "| cannot be told apart from it | 2 of 8 other complete trials |" in written
-    assert "| 3 | 60.0 | +2.5 | [-2.0, +7.0] | 4 |" in written
-    assert "| 4 | 60.0 | +2.5 | [+2.0, +7.0] | 4 |" in written
-    assert "| 9 |" not in written[written.index("the next ones") :]
-    for text in (" ".join(printed.split()), written):
-        assert "of these alone" in text
-        assert "the best trial won many comparisons on the same folds" in text
-        assert "and 3 more (all of them with --json)" in text
-
-
-def test_the_reason_why_nothing_has_an_importance_is_told() -> None:
-    found = SWEEP["findings"] | {"importances": [], "without_importance": "fewer than 8 trials"}
-
-    text = _printed(render(None, SWEEP | {"findings": found}))
-
-    assert "without importance: fewer than 8 trials" in text
-    assert "fANOVA" not in text
-
-
-def test_a_sweep_of_one_trial_has_nothing_to_compare() -> None:
-    found = SWEEP["findings"] | {"comparisons": [], "indistinguishable": []}
-
-    text = _printed(render(None, SWEEP | {"findings": found}))
-
-    assert "the next ones" not in text
-    assert "0 of 0 other complete trials" in text
-
-
 def test_markdown_has_the_sweep_before_the_evaluation() -> None:
     both = markdown(_result(6), SWEEP)
 
     assert both == markdown(None, SWEEP) + "\n" + markdown(_result(6))
-
-
-def test_the_plot_of_a_sweep_is_drawn(tmp_path: Path) -> None:
-    file = plot_sweep(SWEEP, tmp_path / "plots")
-
-    assert file == tmp_path / "plots" / "demo-sweep.png"
-    assert file.read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"importances": [], "without_importance": "fewer than 8 trials are complete"},
-        {"comparisons": [_other(1, apart=False) | {"low": None, "high": None, "folds": 1}]},
-        {"comparisons": [_other(number, apart=True) for number in range(60)]},
-    ],
-    ids=["no importances", "no interval", "many"],
-)
-def test_a_sweep_that_says_little_or_much_is_drawn_too(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
-    file = plot_sweep(SWEEP | {"findings": SWEEP["findings"] | change}, tmp_path)
-
-    assert file is not None
-    assert file.stat().st_size > 5000
-
-
-def test_one_trial_is_no_plot(tmp_path: Path) -> None:
-    alone = SWEEP["findings"] | {"comparisons": [], "indistinguishable": []}
-
-    assert plot_sweep(SWEEP | {"findings": alone}, tmp_path / "plots") is None
-    assert not (tmp_path / "plots").exists()
 
 
 def test_neither_a_sweep_nor_an_evaluation_gives_nothing_to_print() -> None:

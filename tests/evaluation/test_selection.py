@@ -1,12 +1,22 @@
-"""What a sweep had seen of what is tested."""
+"""What a sweep had seen of what is tested, and what results say of how they were selected."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evaluation.selection import seen_by_sweep
+import pytest
+
+from orchestrator.errors import ExperimentError
+from orchestrator.evaluation.selection import (
+    promised,
+    refuse_other_corpora,
+    seen_by_sweep,
+    selected_briefly,
+    selection_told,
+)
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.evaluate import Selected
 from orchestrator.experiment.protocol import Official
@@ -98,3 +108,154 @@ def test_a_corpus_of_its_own_protocol_was_seen_by_that(tmp_path: Path) -> None:
     ids = set(table["id"][tested])
     assert (len(ids), seen_by_sweep(swept, official, ids)) == (8, 8)
     assert seen_by_sweep(by_its_own, official, ids) == 0
+
+
+def chosen(
+    experiment: Experiment, prepared: Prepared, how: str = "per-fold", **selected: Any
+) -> Experiment:
+    """The experiment in which each fold has chosen trial 0 of a sweep on the same folds."""
+    places = [f"synthetic/session={number}" for number in (1, 2, 3)]
+    choice = {"trial": 0, "overrides": {"recipe.training.lr": 0.1}, "value": 0.5}
+    full = {"choices": dict.fromkeys(places, choice), "sampler": "random", "pruner": "none"}
+    swept = after(experiment, prepared, SESSIONS)
+    assert swept.selected is not None
+    plain = swept.selected.model_dump(mode="json") | {"trial": None} | full | selected
+    evaluate = swept.evaluate.model_copy(update={"selection": how})
+    return swept.model_copy(
+        update={"selected": Selected.model_validate(plain), "evaluate": evaluate}
+    )
+
+
+@pytest.mark.parametrize("how", ["per-fold", "nested"])
+def test_what_each_fold_chose_by_had_seen_nothing_of_what_it_tests(
+    tmp_path: Path, how: str
+) -> None:
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+
+    assert seen_by_sweep(chosen(experiment, prepared, how), prepared, _all(prepared)) == 0
+
+
+def test_under_random_folds_too(tmp_path: Path) -> None:
+    """Speakers are shared; utterances are not."""
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+    dealt = {"kind": "random-folds", "folds": 3}
+    found = chosen(experiment, prepared, protocol=dealt)
+
+    assert seen_by_sweep(found, prepared, _all(prepared)) == 0
+    assert seen_by_sweep(after(experiment, prepared, dealt), prepared, _all(prepared)) == 24
+
+
+def _all(prepared: Prepared) -> set[str]:
+    return set(prepared.corpus.table["id"])
+
+
+def test_choices_on_another_state_of_a_corpus_are_refused(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+    found = chosen(experiment, prepared)
+    now = {"synthetic": prepared.corpus.fingerprint}
+
+    refuse_other_corpora(found, now)
+    with pytest.raises(ExperimentError) as caught:
+        refuse_other_corpora(found, {"synthetic": "0ther"})
+    said = str(caught.value)
+    assert f"'synthetic' (fingerprint {prepared.corpus.fingerprint} then, 0ther now)" in said
+    with pytest.raises(ExperimentError, match="'new' \\(fingerprint unknown then"):
+        refuse_other_corpora(found, now | {"new": "1"})
+    # one recipe for all folds may come from anywhere: results say that nobody knows
+    refuse_other_corpora(after(experiment, prepared, SESSIONS), {"synthetic": "0ther"})
+    refuse_other_corpora(experiment, {"synthetic": "0ther"})
+
+
+def test_the_protocol_string_says_that_each_fold_has_its_own_recipe(tmp_path: Path) -> None:
+    experiment = small.load(tmp_path)
+    prepared = prepared_of(experiment)
+
+    assert selected_briefly(experiment) == ""
+    assert selected_briefly(after(experiment, prepared, SESSIONS)) == ""
+    assert selected_briefly(chosen(experiment, prepared)) == (
+        " | selection: per-fold, each fold has the recipe of the trial that its own validation "
+        "liked best"
+    )
+    assert " | selection: nested, " in selected_briefly(chosen(experiment, prepared, "nested"))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "how", "said"),
+    [
+        (
+            "random",
+            "none",
+            "per-fold",
+            "no proposal depended on a score, so these figures carry no",
+        ),
+        ("qmc", "none", "per-fold", "carry no debt"),
+        ("grid", "none", "per-fold", "carry no debt"),
+        ("tpe", "none", "per-fold", "proposals had seen other folds' validation, so some debt"),
+        ("gp", "none", "per-fold", "proposals had seen"),
+        ("nsga2", "none", "per-fold", "proposals had seen"),
+        ("random", "wilcoxon", "per-fold", "best; sampler random, pruner wilcoxon: trials were "),
+        (
+            "tpe",
+            "halving",
+            "per-fold",
+            "proposals had seen other folds' validation and trials were stopped by other folds' "
+            "validation, so some debt is left",
+        ),
+        ("tpe", "halving", "nested", "nothing of what a fold tests was heard before the end"),
+    ],
+)
+def test_what_is_promised_depends_on_who_proposed_and_stopped(
+    sampler: str, pruner: str, how: str, said: str
+) -> None:
+    told = promised({"sweep": "mine", "sampler": sampler, "pruner": pruner}, how)
+
+    assert said in told
+    assert told.startswith(f"{how} (")
+    assert "mine" in told
+    assert ("carry no debt" in told) != ("some debt is left" in told)
+
+
+def _result(how: str, selected: Mapping[str, Any] | None, seen: int | None) -> dict[str, Any]:
+    return {"selection": how, "selected": selected, "seen_by_sweep": {"one": seen, "two": 3}}
+
+
+def test_the_lines_of_a_report_name_each_recipe_and_the_folds_that_chose_it() -> None:
+    def choice(trial: int, value: float, lr: float) -> dict[str, Any]:
+        return {"trial": trial, "value": value, "overrides": {"recipe.training.lr": lr, "a": 1}}
+
+    selected = {
+        "sweep": "mine",
+        "sampler": "random",
+        "pruner": "none",
+        "choices": {
+            "one/fold=1": choice(3, 0.5, 0.1),
+            "one/fold=2": choice(4, 0.25, 0.2),
+            "one/fold=3": choice(3, 0.75, 0.1),
+            "two/fold=1": choice(7, 0.125, 0.3),
+        },
+    }
+    selection, *choices = selection_told(_result("per-fold", selected, 0), "one")
+
+    assert selection == f"selection: {promised(selected, 'per-fold')}"
+    assert choices == [
+        "chosen for fold=1 (trial 3, validation 50.0), fold=3 (trial 3, validation 75.0): "
+        "a 1, recipe.training.lr 0.1",
+        "chosen for fold=2 (trial 4, validation 25.0): a 1, recipe.training.lr 0.2",
+    ]
+    assert selection_told(_result("per-fold", selected, 0), "two")[1:] == [
+        "chosen for fold=1 (trial 7, validation 12.5): a 1, recipe.training.lr 0.3"
+    ]
+
+
+def test_other_selections_are_told_as_ever() -> None:
+    """Results that were stored before folds could choose have none of the newer keys."""
+    assert selection_told({"selection": "fixed"}, "one") == [
+        "selection: fixed (the recipe as written)"
+    ]
+    (same,) = selection_told(_result("same-corpus", {"sweep": "mine"}, 24), "one")
+    assert "these figures are optimistic" in same
+    (unseen,) = selection_told(_result("same-corpus", {"sweep": "mine"}, 0), "one")
+    assert "neither trained nor validated on" in unseen

@@ -22,7 +22,8 @@ from rich.console import Console
 from orchestrator.experiment import Experiment, load_experiment
 from orchestrator.preparation import plan_folds, prepare
 from orchestrator.store import Store
-from orchestrator.sweep.sweep import _tasks, run_sweep
+from orchestrator.sweep.search_run import tasks_by_place
+from orchestrator.sweep.sweep import run_sweep
 from orchestrator.sweep.trial import TrialActor, TrialContext
 from orchestrator.tracking.journal import read_segment
 from orchestrator.tracking.tree import RunTree
@@ -56,13 +57,14 @@ def undisturbed(experiment: Experiment, trials: Sequence[dict[str, Any]], folder
     )
     context = TrialContext(
         experiment=experiment,
-        tasks=_tasks(planned),
+        tasks={"": tasks_by_place(planned)},
         store=store,
         tree=RunTree(store, experiment.name, "sweep"),
     )
     for trial in trials:
         actor = object.__new__(TrialActor)
-        actor.setup({"number": trial["number"], "overrides": trial["overrides"]}, context=context)
+        config = {"search": "", "number": trial["number"], "overrides": trial["overrides"]}
+        actor.setup(config, context=context)
         while not actor.step()["done"]:
             pass
     return store

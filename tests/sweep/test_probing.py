@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
-from orchestrator.sweep import probing
+from orchestrator.sweep import probing, space_checks
 from orchestrator.sweep.probing import Parameter, probe_space
 from tests import small
 
@@ -20,7 +20,7 @@ def experiment(tmp_path: Any) -> Experiment:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, suggest: Any) -> None:
-    monkeypatch.setattr(probing, "get_space", lambda name: suggest)
+    monkeypatch.setattr(space_checks, "get_space", lambda name: suggest)
 
 
 def test_every_parameter_is_listed_with_its_range_and_how_often_it_occurs(
@@ -101,3 +101,26 @@ def test_an_unknown_space_suggests_the_nearest(experiment: Experiment) -> None:
 
     with pytest.raises(ExperimentError, match=r"search\.space.*did you mean 'distillation'"):
         probe_space(experiment.model_copy(update={"search": search}))
+
+
+def test_changes_of_the_space_are_listed_with_it(experiment: Experiment) -> None:
+    data = experiment.model_dump()
+    data["search"]["parameters"] = {
+        "listens": ["logits", "both"],
+        "recipe.temperature.value": 4,
+        "recipe.training.lr": {"high": 0.01},
+        "recipe.training.epochs": {"low": 1, "high": 3},
+    }
+
+    probe = probe_space(Experiment.model_validate(data), draws=60)
+
+    assert {parameter.name: parameter.range for parameter in probe.parameters} == {
+        "listens": "one of: logits, both",
+        "recipe.objectives.distillation": "0.05 to 5, logarithmic",
+        "recipe.temperature.value": "fixed at 4.0",
+        "recipe.objectives.feature_map": "0.05 to 5, logarithmic",
+        "recipe.training.lr": "0.0002 to 0.01, logarithmic",
+        "recipe.training.label_smoothing": "0 to 0.2, step 0.05",
+        "recipe.training.epochs": "1 to 3, whole",
+    }
+    assert {recipe.temperature.value for recipe in probe.recipes} == {4.0}  # type: ignore[union-attr]

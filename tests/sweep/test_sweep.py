@@ -13,7 +13,8 @@ from ray import tune
 from rich.console import Console
 
 from orchestrator.errors import ExperimentError
-from orchestrator.sweep.sweep import SweepOutcome, best_of, run_sweep
+from orchestrator.sweep.choosing import best_of
+from orchestrator.sweep.sweep import SweepOutcome, run_sweep
 from tests import small
 
 FOLDS = ("session=1", "session=2", "session=3")

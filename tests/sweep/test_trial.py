@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.macs import multiply_accumulates
 from orchestrator.errors import ExperimentError, TrainingError
 from orchestrator.experiment.loading import override_recipe
+from orchestrator.features import PackedFrames
 from orchestrator.preparation import plan_folds, prepare
+from orchestrator.recorded import recorded_run
 from orchestrator.store import Store
-from orchestrator.sweep import trial as trial_module
-from orchestrator.sweep.sweep import _tasks
+from orchestrator.sweep.search_run import tasks_by_place
 from orchestrator.sweep.trial import TrialActor, TrialContext, trial_recipe
 from orchestrator.tracking.journal import read_segment
 from orchestrator.tracking.tree import RunTree
+from orchestrator.training.fold_run import FoldOutcome
+from orchestrator.training.networks import build_network
+from orchestrator.training.task import FoldTask
 from tests import small
 from tests.models.encoders import save_whisper
 
@@ -40,7 +46,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> TrialContext:
     )
     return TrialContext(
         experiment=experiment,
-        tasks=_tasks(planned),
+        tasks={"": tasks_by_place(planned)},
         store=store,
         tree=RunTree(store, experiment.name, "sweep"),
     )
@@ -49,7 +55,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> TrialContext:
 def actor(context: TrialContext, number: int, **overrides: object) -> TrialActor:
     """The actor as Tune would set it up."""
     made = object.__new__(TrialActor)
-    made.setup({"number": number, "overrides": overrides}, context=context)
+    made.setup({"search": "", "number": number, "overrides": overrides}, context=context)
     return made
 
 
@@ -60,7 +66,7 @@ def events(context: TrialContext, *place: str | int) -> list[dict[str, Any]]:
     return [event for name in names for event in read_segment(context.store.read_bytes(name))]
 
 
-def test_every_step_is_a_fold_and_the_score_their_mean(context: TrialContext) -> None:
+def test_every_step_is_a_fold_and_its_score_the_mean_over_seeds(context: TrialContext) -> None:
     one = actor(context, 0)
 
     results = [one.step() for _ in range(3)]
@@ -68,24 +74,51 @@ def test_every_step_is_a_fold_and_the_score_their_mean(context: TrialContext) ->
     folds = [json.loads(result["folds"]) for result in results]
     assert [list(done) for done in folds] == [one.order[:1], one.order[:2], one.order]
     assert sorted(folds[2]) == [f"synthetic/session={number}" for number in (1, 2, 3)]
-    assert [result["score"] for result in results] == [
-        statistics.fmean(done.values()) for done in folds
-    ]
-    assert results[2]["std"] == statistics.stdev(folds[2].values())
+    seeds = json.loads(results[2]["seeds"])
+    assert {place: list(by_seed) for place, by_seed in seeds.items()} == dict.fromkeys(
+        folds[2], ["0", "1"]
+    )
+    assert folds[2] == {
+        place: statistics.fmean(by_seed.values()) for place, by_seed in seeds.items()
+    }
     assert [result["done"] for result in results] == [False, False, True]
     assert [result["complete"] for result in results] == [False, False, True]
     # two seeds a fold
     assert [result["computed"] for result in results] == [2, 2, 2]
-    assert results[2]["parameters"] > 0
-    assert events(context, 0)[-1]["status"] == "FINISHED"
     assert events(context, 0, one.order[0], 1)[-1]["status"] == "FINISHED"
+    # what the trial's own run tells is written where it is known how it ends
+    assert events(context, 0) == []
+
+
+def test_a_report_says_what_the_student_costs(context: TrialContext) -> None:
+    result = actor(context, 3).step()
+
+    task = context.tasks[""]["synthetic/session=1"][0]
+    network = build_network(task.recipe.student, features=task.features, classes=task.classes)
+    assert result["parameters"] == sum(value.numel() for value in network.parameters())
+    pack = PackedFrames.open(context.store, task.frames)
+    frames = round(statistics.fmean(pack.length(name) for name in pack.ids))
+    assert result["macs"] == multiply_accumulates(network, frames=frames, width=pack.width)
+
+
+def test_a_student_beyond_a_constraint_is_not_run(context: TrialContext) -> None:
+    experiment = override_recipe(context.experiment, {"search.constraints": {"parameters": 100}})
+
+    result = actor(replace(context, experiment=experiment), 4).step()
+
+    assert (result["done"], result["complete"]) == (True, False)
+    assert result["infeasible"] == (
+        f"parameters {result['parameters']:,} is above search.constraints.parameters 100"
+    )
+    assert "folds" not in result
+    assert events(context, 4, "synthetic/session=1", 0) == []
 
 
 def test_the_next_trial_begins_afresh_and_reuses_what_is_equal(context: TrialContext) -> None:
     one = actor(context, 1, **{"recipe.training.lr": 1e-4})
     first = one.step()
 
-    assert one.reset_config({"number": 2, "overrides": {"recipe.training.lr": 1e-4}})
+    assert one.reset_config({"search": "", "number": 2, "overrides": {"recipe.training.lr": 1e-4}})
     results = [one.step() for _ in range(3)]
 
     assert (first["computed"], first["reused"]) == (2, 0)
@@ -100,36 +133,29 @@ def test_folds_are_shuffled_by_trial_and_the_same_each_time(context: TrialContex
     assert orders == [tuple(actor(context, number).order) for number in range(20)]
 
 
-def test_a_failed_fold_is_a_failed_trial_and_never_a_mean(
-    context: TrialContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = actor(context, 30)
+def test_a_failed_fold_is_a_failed_trial_and_never_a_mean(context: TrialContext) -> None:
+    def broken(task: FoldTask, **keywords: Any) -> FoldOutcome:
+        if task.fold == one.order[1].partition("/")[2]:
+            raise TrainingError("the disk is full")
+        return recorded_run(task, **keywords)
+
+    one = actor(replace(context, run=broken), 30)
     first = one.step()
-
-    def broken(*_: object, **__: object) -> None:
-        raise TrainingError("the disk is full")
-
-    monkeypatch.setattr(trial_module, "recorded_run", broken)
     result = one.step()
 
-    assert "score" in first
+    assert "folds" in first
     assert result == {
         "failed": f"{one.order[1]}: the disk is full",
         "done": True,
         "complete": False,
     }
-    last = events(context, 30)[-1]
-    assert (last["status"], last["reason"]) == ("FAILED", result["failed"])
 
 
-def test_an_error_of_nobody_is_named_by_its_type(
-    context: TrialContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object, **__: object) -> None:
+def test_an_error_of_nobody_is_named_by_its_type(context: TrialContext) -> None:
+    def broken(*_: object, **__: object) -> Any:
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(trial_module, "recorded_run", broken)
-    one = actor(context, 31)
+    one = actor(replace(context, run=broken), 31)
 
     assert one.step()["failed"] == f"{one.order[0]}: RuntimeError: CUDA out of memory"
 
@@ -149,7 +175,7 @@ def test_a_loss_that_is_no_number_fails_the_trial(context: TrialContext) -> None
     result = one.step()
 
     assert re.search(r"cross_entropy became (nan|inf) at update \d+", result["failed"])
-    assert "score" not in result
+    assert "folds" not in result
     assert events(context, 32, one.order[0], 0)[-1]["status"] == "FAILED"
 
 

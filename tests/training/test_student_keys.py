@@ -21,7 +21,7 @@ from orchestrator.experiment.loading import override_recipe
 from orchestrator.source_encoder import source_name
 from orchestrator.speech_sources import read_sources
 from orchestrator.store import Artifact, Store
-from orchestrator.training.student import student_artifact, student_inputs
+from orchestrator.training.student import student_artifact, student_inputs, student_key
 from orchestrator.training.task import FoldTask, Silent
 from tests.training.tiny import EXPERIMENT, RICH, TRAINING, VIT, Home, experiment, recipe_of
 
@@ -39,7 +39,10 @@ def keys(tmp_path: Path) -> Keys:
 
 
 def key(task: FoldTask, keys: Keys) -> str:
-    return student_artifact(task, keys, reporter=Silent()).key
+    """Of the student; found without fitting or looking for anything, it is the same."""
+    made = student_artifact(task, keys, reporter=Silent()).key
+    assert student_key(task, NOBODYS) == made
+    return made
 
 
 class Unheard:

@@ -1,0 +1,113 @@
+"""How trials go, told to whoever looks on: the progress display, and the journals for MLflow."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import TrialState
+
+from orchestrator.evaluation.statistics import t_interval
+from orchestrator.experiment.search import Search
+from orchestrator.progress import Progress
+from orchestrator.sweep.searcher import Proposed
+from orchestrator.sweep.summary import SweepSummary
+from orchestrator.sweep.trial import trial_place
+from orchestrator.tracking.journal import Status
+from orchestrator.tracking.tree import RunTree
+
+STATUS: Mapping[TrialState, Status] = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.FAIL: "FAILED",
+}
+
+
+class Watch:
+    """Hears of every trial before its study does, and counts fold runs.
+
+    A trial's run is written here and not where it runs: only here is it known how it ended.
+    """
+
+    def __init__(self, progress: Progress, tree: RunTree, search: Search) -> None:
+        self.progress = progress
+        self.tree = tree
+        self.search = search
+        self.computed = 0
+        self.reused = 0
+        self._best: tuple[float, str] | None = None
+
+    def began(self, trial: Proposed) -> None:
+        """Its run begins, or goes on."""
+        parent = self.tree.key(trial.run.name) if trial.run.name else self.tree.key()
+        self._journal(trial).start(
+            name=self._name(trial),
+            parent=parent,
+            params=trial.overrides,
+            tags={"understudy.kind": "trial", "understudy.protocol": trial.run.protocol},
+        )
+
+    def ran(self, trial: Proposed, places: Sequence[str], report: Mapping[str, Any]) -> None:
+        """Some more of its folds are done."""
+        self.computed += report["computed"]
+        self.reused += report["reused"]
+        for reused in [False] * report["computed"] + [True] * report["reused"]:
+            self.progress.fold_run(reused=reused)
+        for note in json.loads(report["notes"]):
+            self.progress.note(f"{self._name(trial)}, {note}")
+
+    def ended(
+        self, trial: Proposed, state: TrialState, *, reason: str, values: Sequence[float]
+    ) -> None:
+        """Its run ends, with what became of its folds."""
+        journal = self._journal(trial)
+        measured: dict[str, float] = {
+            cost: float(trial.facts[cost]) for cost in ("macs", "parameters") if cost in trial.facts
+        }
+        if values:
+            measured |= self._scores(trial, values[0])
+        if measured:
+            journal.metrics(measured, step=len(trial.folds))
+        journal.end(STATUS[state], reason=reason)
+        name = self._name(trial)
+        if state == TrialState.FAIL:
+            self.progress.failure(f"{name}: {reason}", dropped=trial.left)
+        elif state == TrialState.PRUNED:
+            self.progress.pruned(f"{name}: {reason}", dropped=trial.left)
+        elif self._best is None or values[0] > self._best[0]:
+            self._lead(values[0], name)
+        self.progress.trial(best="" if self._best is None else self._best[1])
+
+    def resume(self, summaries: Sequence[SweepSummary]) -> None:
+        """Take over the best of the trials that ended before, where there is one search."""
+        if len(summaries) == 1 and summaries[0].best_value is not None:
+            self._lead(summaries[0].best_value, f"trial {summaries[0].best_number}")
+
+    def _lead(self, value: float, name: str) -> None:
+        relative = self.search.aggregate in ("rank", "z")
+        told = f"{value:.3f}" if relative else f"{100 * value:.1f}"
+        self._best = value, f"{self.search.metric} {told} ({name}, validation)"
+
+    def _scores(self, trial: Proposed, score: float) -> dict[str, float]:
+        metric = f"validation/{self.search.metric}"
+        folds = list(trial.folds.values())
+        found = {metric: score, f"{metric}_n": float(len(folds))}
+        if len(folds) > 1:
+            interval = t_interval(folds)
+            assert interval.low is not None
+            assert interval.high is not None
+            found |= {
+                f"{metric}_std": statistics.stdev(folds),
+                f"{metric}_low": interval.low,
+                f"{metric}_high": interval.high,
+            }
+        return found
+
+    def _journal(self, trial: Proposed) -> Any:
+        return self.tree.journal(*trial_place(trial.run.name, trial.number))
+
+    def _name(self, trial: Proposed) -> str:
+        inside = f"{trial.run.name}, " if trial.run.name else ""
+        return f"{inside}trial {trial.number}"
