@@ -11,7 +11,8 @@ small random search is run and scored on validation, and then test scores are ta
 trial (``same-corpus``), of each fold's best trial (``per-fold``), and of the best trials of
 searches inside each fold (``nested``). What the best validation score promises beyond chance is
 optimism; a selection that carries no debt delivers chance. It all goes through the functions that
-a sweep and an evaluation are made of, one fold run after another in one process.
+a sweep and an evaluation are made of, one fold run after another in one process. A row is added to
+the CSV file as each replica ends, and the same command again goes on from there.
 """
 
 from __future__ import annotations
@@ -88,6 +89,9 @@ class Replica:
     """Scores (macro recall, as fractions) under one permutation of the emotions."""
 
     seed: int
+    corpus: str
+    trials: int
+    inner_folds: int
     best_validation: float
     """Of the sweep's best trial, as the sweep reports it."""
     same_corpus: float
@@ -143,7 +147,7 @@ class Outcome:
 
 
 def measure(
-    experiment: Experiment, store: Store, *, seeds: Sequence[int], told: bool = True
+    experiment: Experiment, store: Store, *, seeds: Sequence[int], file: Path | None = None
 ) -> Outcome:
     """Run the replicas.
 
@@ -151,20 +155,29 @@ def measure(
         experiment: without a teacher; ``evaluate.selection`` does not count.
         store: gets features and students.
         seeds: of the permutations, one a replica.
-        told: print each replica as it ends.
+        file: a CSV file of rows that an earlier call has made, which are not made again; it gets
+            the others as they end.
+
+    Raises:
+        InputError: the rows of the file are of another corpus or of other searches.
     """
     (whole,) = prepare(experiment, store)
     space = checked_space(experiment)
-    replicas = []
-    for seed in seeds:
-        replicas.append(_replica(experiment, permuted(whole, seed), store, space, seed=seed))
-        if told:
-            print(f"replica {seed}: {_line(replicas[-1])}", file=sys.stderr, flush=True)
     assert experiment.search is not None
+    trials, inner = experiment.search.trials, experiment.evaluate.inner_search.inner_folds
+    done = {} if file is None else _rows(file, [whole.corpus.name, trials, inner])
+    for seed in seeds:
+        if seed not in done:
+            found = _replica(experiment, permuted(whole, seed), store, space, seed=seed)
+            done[seed] = found
+            print(f"replica {seed}: {_line(found)}", file=sys.stderr, flush=True)
+            if file is not None:
+                _add_row(file, found)
+    replicas = [done[seed] for seed in seeds]
     return Outcome(
         corpus=whole.corpus.name,
         classes=len(whole.corpus.emotions),
-        trials=experiment.search.trials,
+        trials=trials,
         folds=len(_planned(experiment, whole)),
         replicas=tuple(replicas),
     )
@@ -208,12 +221,44 @@ def _replica(
     assert by_fold.selected is not None
     return Replica(
         seed=seed,
+        corpus=prepared.corpus.name,
+        trials=search.trials,
+        inner_folds=experiment.evaluate.inner_search.inner_folds,
         best_validation=best.values[0],
         **tested,
         chosen=len({choice.trial for choice in by_fold.selected.choices.values()}),
         fold_runs=search.trials * (len(planned) + sum(map(len, inner.values()))),
         seconds=time.perf_counter() - began,
     )
+
+
+def _rows(file: Path, settings: list[str | int]) -> dict[int, Replica]:
+    """The replicas of a CSV file, by seed; none if there is no file."""
+    if not file.exists():
+        return {}
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = [_read(row) for row in csv.DictReader(stream)]
+    for row in rows:
+        if (theirs := [row.corpus, row.trials, row.inner_folds]) != settings:
+            raise InputError(
+                f"{file} has replicas of corpus, trials and inner folds {theirs}, not {settings}; "
+                "name another file, or give the same --trials and --inner-folds"
+            )
+    return {row.seed: row for row in rows}
+
+
+def _read(row: Mapping[str, str]) -> Replica:
+    kinds = {"int": int, "float": float, "str": str}
+    return Replica(**{one.name: kinds[str(one.type)](row[one.name]) for one in fields(Replica)})
+
+
+def _add_row(file: Path, replica: Replica) -> None:
+    new = not file.exists()
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(asdict(replica)), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(asdict(replica))
 
 
 def searched(
@@ -277,15 +322,12 @@ def test_scores(
 
 
 def _planned(experiment: Experiment, prepared: Prepared) -> list[PlannedFold]:
+    settings, protocol = experiment.evaluate, experiment.protocol
     with warnings.catch_warnings():
         # that some validation lacks an emotion, or a gender
         warnings.simplefilter("ignore")
         return plan_folds(
-            experiment,
-            [prepared],
-            protocol=experiment.protocol,
-            seeds=experiment.evaluate.seeds,
-            only=experiment.evaluate.folds,
+            experiment, [prepared], protocol=protocol, seeds=settings.seeds, only=settings.folds
         )
 
 
@@ -369,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replicas", type=int, default=20, help="permutations; default 20")
     parser.add_argument("--trials", type=int, default=8, help="of each search; default 8")
     parser.add_argument("--inner-folds", type=int, default=2, help="of each fold; default 2")
-    parser.add_argument("--csv", help="a file to write a row a replica into")
+    parser.add_argument("--csv", help="a file that gets a row a replica, and is continued")
     parser.add_argument("--json", help="a file to write the figures into")
     given = parser.parse_args(arguments)
     try:
@@ -377,22 +419,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(f"--replicas {given.replicas}: give at least 1")
         with tempfile.TemporaryDirectory() as scratch:
             experiment = experiment_of(
-                os.environ,
-                trials=given.trials,
-                inner_folds=given.inner_folds,
-                store=scratch,
+                os.environ, trials=given.trials, inner_folds=given.inner_folds, store=scratch
             )
-            outcome = measure(experiment, Store(scratch), seeds=range(given.replicas))
+            file = Path(given.csv) if given.csv else None
+            outcome = measure(experiment, Store(scratch), seeds=range(given.replicas), file=file)
     except UnderstudyError as error:
         print(f"optimism: {error}", file=sys.stderr)
         return error.exit_code
     print(table(outcome), end="")
-    if given.csv:
-        with Path(given.csv).open("w", encoding="utf-8", newline="") as stream:
-            names = [one.name for one in fields(Replica)]
-            writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(one) for one in outcome.replicas)
     if given.json:
         Path(given.json).write_text(json.dumps(outcome.facts(), indent=1) + "\n")
     return 0

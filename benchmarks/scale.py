@@ -107,7 +107,9 @@ def cluster(*, nodes: int, cpus: int) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    # a dashboard would ask for a port that another cluster of this machine may have
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
             made.add_node(num_cpus=cpus)

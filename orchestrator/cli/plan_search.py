@@ -74,13 +74,11 @@ def _standing(search: SearchPlan) -> Iterator[str]:
             f"{standing.fold_runs} of their fold runs are done already"
         )
     elif standing.states:
-        told = []
-        if search.ended:
-            each = [f"{n} {name}" for name, n in standing.states.items() if name != "running"]
-            told.append(f"{search.ended} trials have ended ({', '.join(each)})")
-        if running := standing.states.get("running"):
-            told.append(f"{running} have begun and go on where they were")
-        yield f"{' and '.join(told)}, so {search.left} are left"
+        told = [
+            f"{count} {'begun, which go on' if name == 'running' else name}"
+            for name, count in standing.states.items()
+        ]
+        yield f"trials so far: {', '.join(told)}; left: {search.left}"
 
 
 def _budget(search: SearchPlan) -> Iterator[str]:

@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.sweep.budget import Budget
-from orchestrator.sweep.pruning import why_pruned
+from orchestrator.sweep.pruning import Ran, why_pruned
 from orchestrator.sweep.scoring import adjusted, aggregate
 from orchestrator.sweep.search_run import SearchRun
 from orchestrator.sweep.study import OVERRIDES
@@ -122,7 +122,7 @@ class StudySearcher(Searcher):
             why = why_pruned(
                 search.pruner,
                 trial.folds,
-                [ran for _, ran in sorted(trial.run.ended.items())],
+                self._others(trial),
                 total=len(trial.run.tasks),
                 aggregate=search.aggregate,
             )
@@ -134,6 +134,16 @@ class StudySearcher(Searcher):
                 f"pruned after {len(trial.folds)} of {len(trial.run.tasks)} folds: {why}"
             )
         return bool(why) or self.problem is not None
+
+    def _others(self, trial: Proposed) -> list[Ran]:
+        """What the other trials of its search have scored: those that ended come first."""
+        ended = [ran for _, ran in sorted(trial.run.ended.items())]
+        under_way = [
+            Ran(other.number, dict(other.folds), complete=False, under_way=True)
+            for other in self._open.values()
+            if other.run is trial.run and other is not trial and other.folds
+        ]
+        return ended + sorted(under_way, key=lambda ran: ran.number)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: :meth:`hear` has heard it."""

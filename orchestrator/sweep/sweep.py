@@ -28,6 +28,7 @@ from orchestrator.store.use import using
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.checking import check_search, refuse_resources
 from orchestrator.sweep.nested import inner_planned, inner_protocols
+from orchestrator.sweep.samplers import refuse_sampler
 from orchestrator.sweep.scheduler import FoldScheduler
 from orchestrator.sweep.search_run import SearchRun, tasks_by_place
 from orchestrator.sweep.searcher import StudySearcher
@@ -131,9 +132,11 @@ def run_nested(experiment: Experiment, *, console: Console) -> SearchesOutcome:
         ExperimentError, CorpusError, ProtocolError, PretrainedError, StoreError: as
             :func:`run_sweep`.
     """
-    _search_of(experiment)
+    inner_search = experiment.evaluate.inner_search
+    search = _search_of(experiment).model_copy(update={"trials": inner_search.trials})
     refuse_resources(experiment.resources)
-    space = checked_space(experiment)
+    refuse_sampler(search)
+    space = replace(checked_space(experiment), search=search)
 
     def plan(
         store: Store, prepared: tuple[Prepared, ...]
@@ -149,7 +152,7 @@ def run_nested(experiment: Experiment, *, console: Console) -> SearchesOutcome:
                     study=study,
                     space=space,
                     tasks=tasks_by_place(planned),
-                    trials=experiment.evaluate.inner_search.trials,
+                    trials=search.trials,
                     protocol=protocols[place],
                     carried=carried_of(study),
                     name=place,

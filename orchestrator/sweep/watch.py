@@ -76,7 +76,7 @@ class Watch:
             self.progress.failure(f"{name}: {reason}", dropped=trial.left)
         elif state == TrialState.PRUNED:
             self.progress.pruned(f"{name}: {reason}", dropped=trial.left)
-        elif self._best is None or values[0] > self._best[0]:
+        elif not trial.run.name and (self._best is None or values[0] > self._best[0]):
             self._lead(values[0], name)
         self.progress.trial(best="" if self._best is None else self._best[1])
 

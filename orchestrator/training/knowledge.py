@@ -112,7 +112,7 @@ def knowledge_key(task: FoldTask, store: Store, *, kind: Kind | None = None) -> 
 
 
 def _heard(task: FoldTask) -> Kind:
-    """The kind of logits that the recipe's student hears; without distillation nobody reads them."""
+    """The kind of logits that the student hears; without distillation nobody reads them."""
     return task.recipe.knowledge if task.recipe.objectives.distillation else "in-sample"
 
 

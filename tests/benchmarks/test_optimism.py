@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.optimism import Outcome, Replica, experiment_of, measure, permuted, table
+from orchestrator.errors import InputError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import read_corpora
@@ -28,7 +30,9 @@ def tiny(folder: Path) -> Experiment:
 
 
 def replica(seed: int, best: float, same: float, per_fold: float, nested: float) -> Replica:
-    return Replica(seed, best, same, per_fold, nested, chosen=2, fold_runs=10, seconds=1.5)
+    return Replica(
+        seed, "mine", 8, 2, best, same, per_fold, nested, chosen=2, fold_runs=10, seconds=1.5
+    )
 
 
 def test_emotions_move_and_nothing_else_does(tmp_path: Path) -> None:
@@ -70,7 +74,8 @@ def test_figures_by_hand() -> None:
 
 
 def test_a_replica_goes_through_all_selections(tmp_path: Path) -> None:
-    outcome = measure(tiny(tmp_path), Store(tmp_path), seeds=[0], told=False)
+    file = tmp_path / "rows.csv"
+    outcome = measure(tiny(tmp_path), Store(tmp_path), seeds=[0], file=file)
     (one,) = outcome.replicas
 
     assert (outcome.classes, outcome.trials, outcome.folds) == (4, 2, 2)
@@ -81,4 +86,13 @@ def test_a_replica_goes_through_all_selections(tmp_path: Path) -> None:
     # eight utterances a speaker, of whatever emotions
     assert np.isfinite(found).all()
     assert one.chosen in (1, 2)
-    assert len(list((tmp_path / "artifacts" / "student").glob("*/*"))) == one.fold_runs
+    students = list((tmp_path / "artifacts" / "student").glob("*/*"))
+    assert len(students) == one.fold_runs
+
+    # the same again: its row is read, and others are of another search
+    shutil.rmtree(tmp_path / "artifacts" / "student")
+    assert measure(tiny(tmp_path), Store(tmp_path), seeds=[0], file=file) == outcome
+    assert not (tmp_path / "artifacts" / "student").exists()
+    with pytest.raises(InputError, match=r"\['synthetic', 2, 2\], not \['synthetic', 3, 2\]"):
+        more = override_recipe(tiny(tmp_path), {"search.trials": 3})
+        measure(more, Store(tmp_path), seeds=[0], file=file)

@@ -170,9 +170,7 @@ def test_how_far_a_sweep_is_is_told(tmp_path: Path, understudy: Callable[..., Sa
     more = understudy("plan", small.write(tmp_path), at, "search.seeds=[0, 1]")
     other = understudy("plan", small.write(tmp_path), at, "search.metric=accuracy")
 
-    assert (
-        "1 trials have ended (1 failed) and 1 have begun and go on where they were, so 2 are left"
-    ) in same.out
+    assert "trials so far: 1 failed, 1 begun, which go on; left: 2\n" in same.out
     assert f"study: {tmp_path}/study.log" in same.out
     assert re.search(
         r"goes on with the same 2 trials on more \(.*search\.seeds was \[0\] and is \[0, 1\]\): "

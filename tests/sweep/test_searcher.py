@@ -46,9 +46,7 @@ class Heard:
         self.told.append(("ended", trial.number, state.name, reason, *values))
 
 
-def run_of(
-    study: optuna.Study, *, trials: int = 9, name: str = "", **search: Any
-) -> SearchRun:
+def run_of(study: optuna.Study, *, trials: int = 9, name: str = "", **search: Any) -> SearchRun:
     section = Search.model_validate({"space": "distillation", "sampler": "random"} | search)
     return SearchRun(
         study=study,

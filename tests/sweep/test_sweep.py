@@ -141,7 +141,9 @@ def test_a_space_that_does_not_fit_the_recipe_is_refused_before_ray_starts(tmp_p
 def test_a_space_that_changes_the_source_is_refused_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("orchestrator.sweep.sweep.get_space", lambda name: lambda trial: changes)
+    monkeypatch.setattr(
+        "orchestrator.sweep.space_checks.get_space", lambda name: lambda trial: changes
+    )
     with pytest.raises(ExperimentError, match=r"recipe\.source cannot be searched: recognisers"):
         swept(
             tmp_path,
