@@ -18,7 +18,6 @@ the CSV file as each replica ends, and the same command again goes on from there
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import os
@@ -28,17 +27,16 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 
+from benchmarks.replicas import Outcome, Replica, add_row, field_of, line, read_rows, table
 from orchestrator.errors import InputError, UnderstudyError
 from orchestrator.evaluation.metrics import scores
 from orchestrator.evaluation.sealed import Scored, evaluation_jobs, unseal
-from orchestrator.evaluation.statistics import Interval, t_interval
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import searched_recipe
 from orchestrator.preparation import PlannedFold, Prepared, plan_folds, prepare
@@ -54,7 +52,6 @@ from orchestrator.sweep.study import BELONGS_TO, OVERRIDES, best_trial
 from orchestrator.training.fold_run import predict, run_fold
 from orchestrator.training.task import Silent
 
-SELECTIONS = ("same-corpus", "per-fold", "nested")
 SYNTHETIC = {"kind": "synthetic", "sessions": 5, "utterances_per_emotion": 10}
 EXPERIMENT: dict[str, Any] = {
     "name": "optimism",
@@ -84,68 +81,6 @@ EXPERIMENT: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Replica:
-    """Scores (macro recall, as fractions) under one permutation of the emotions."""
-
-    seed: int
-    corpus: str
-    trials: int
-    inner_folds: int
-    best_validation: float
-    """Of the sweep's best trial, as the sweep reports it."""
-    same_corpus: float
-    """Test score of that trial's students, the mean over folds; so with the others."""
-    per_fold: float
-    nested: float
-    chosen: int
-    """Different trials among those that the folds chose."""
-    fold_runs: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Replicas and what they say together."""
-
-    corpus: str
-    classes: int
-    trials: int
-    folds: int
-    replicas: tuple[Replica, ...]
-
-    @property
-    def chance(self) -> float:
-        """The expected macro recall of whoever does not listen."""
-        return 1.0 / self.classes
-
-    def interval(self, name: str) -> Interval:
-        """Of a score's mean over replicas."""
-        return t_interval([getattr(one, name) for one in self.replicas])
-
-    def optimism(self, name: str) -> Interval:
-        """Of the best validation score minus a test score, paired by replica."""
-        return t_interval([one.best_validation - getattr(one, name) for one in self.replicas])
-
-    def facts(self) -> dict[str, Any]:
-        """As JSON-able values, with what was to be shown."""
-        best = self.interval("best_validation")
-        names = [_field(selection) for selection in SELECTIONS]
-        return {
-            "corpus": self.corpus,
-            "replicas": len(self.replicas),
-            "trials": self.trials,
-            "folds": self.folds,
-            "chance": self.chance,
-            "scores": {name: asdict(self.interval(name)) for name in ("best_validation", *names)},
-            "optimism": {name: asdict(self.optimism(name)) for name in names},
-            "best_validation_above_chance": best.low is not None and best.low > self.chance,
-            "contains_chance": {name: _holds(self.interval(name), self.chance) for name in names},
-            "fold_runs": sum(one.fold_runs for one in self.replicas),
-            "seconds": sum(one.seconds for one in self.replicas),
-        }
-
-
 def measure(
     experiment: Experiment, store: Store, *, seeds: Sequence[int], file: Path | None = None
 ) -> Outcome:
@@ -165,14 +100,14 @@ def measure(
     space = checked_space(experiment)
     assert experiment.search is not None
     trials, inner = experiment.search.trials, experiment.evaluate.inner_search.inner_folds
-    done = {} if file is None else _rows(file, [whole.corpus.name, trials, inner])
+    done = {} if file is None else read_rows(file, [whole.corpus.name, trials, inner])
     for seed in seeds:
         if seed not in done:
             found = _replica(experiment, permuted(whole, seed), store, space, seed=seed)
             done[seed] = found
-            print(f"replica {seed}: {_line(found)}", file=sys.stderr, flush=True)
+            print(f"replica {seed}: {line(found)}", file=sys.stderr, flush=True)
             if file is not None:
-                _add_row(file, found)
+                add_row(file, found)
     replicas = [done[seed] for seed in seeds]
     return Outcome(
         corpus=whole.corpus.name,
@@ -213,7 +148,7 @@ def _replica(
         "nested": nested_of(experiment, studies),
     }
     tested = {
-        _field(name): statistics.fmean(test_scores(one, planned, store).values())
+        field_of(name): statistics.fmean(test_scores(one, planned, store).values())
         for name, one in chosen.items()
     }
     best = best_trial(study)
@@ -230,35 +165,6 @@ def _replica(
         fold_runs=search.trials * (len(planned) + sum(map(len, inner.values()))),
         seconds=time.perf_counter() - began,
     )
-
-
-def _rows(file: Path, settings: list[str | int]) -> dict[int, Replica]:
-    """The replicas of a CSV file, by seed; none if there is no file."""
-    if not file.exists():
-        return {}
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = [_read(row) for row in csv.DictReader(stream)]
-    for row in rows:
-        if (theirs := [row.corpus, row.trials, row.inner_folds]) != settings:
-            raise InputError(
-                f"{file} has replicas of corpus, trials and inner folds {theirs}, not {settings}; "
-                "name another file, or give the same --trials and --inner-folds"
-            )
-    return {row.seed: row for row in rows}
-
-
-def _read(row: Mapping[str, str]) -> Replica:
-    kinds = {"int": int, "float": float, "str": str}
-    return Replica(**{one.name: kinds[str(one.type)](row[one.name]) for one in fields(Replica)})
-
-
-def _add_row(file: Path, replica: Replica) -> None:
-    new = not file.exists()
-    with file.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(asdict(replica)), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(replica))
 
 
 def searched(
@@ -329,52 +235,6 @@ def _planned(experiment: Experiment, prepared: Prepared) -> list[PlannedFold]:
         return plan_folds(
             experiment, [prepared], protocol=protocol, seeds=settings.seeds, only=settings.folds
         )
-
-
-def _field(selection: str) -> str:
-    return selection.replace("-", "_")
-
-
-def _holds(interval: Interval, value: float) -> bool:
-    if interval.low is None or interval.high is None:
-        return True
-    return interval.low <= value <= interval.high
-
-
-def _line(replica: Replica) -> str:
-    told = ", ".join(
-        f"{name} {100 * getattr(replica, name):.1f}"
-        for name in ("best_validation", *map(_field, SELECTIONS))
-    )
-    return f"{told} ({replica.seconds:.0f} s)"
-
-
-def table(outcome: Outcome) -> str:
-    """The figures as Markdown, in percent."""
-    lines = [
-        f"{outcome.corpus}, emotions permuted: {len(outcome.replicas)} replicas of "
-        f"{outcome.trials} trials on {outcome.folds} folds; chance {100 * outcome.chance:.1f}",
-        "",
-        "| macro recall | mean | 95 % interval | best validation minus it |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    rows = [("best validation of the sweep", "best_validation")]
-    rows += [(f"test, {selection}", _field(selection)) for selection in SELECTIONS]
-    for told, name in rows:
-        gap = "" if name == "best_validation" else _percent(outcome.optimism(name))
-        found = outcome.interval(name)
-        lines.append(f"| {told} | {100 * found.mean:.2f} | {_bounds(found)} | {gap} |")
-    return "\n".join(lines) + "\n"
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.mean:+.2f} {_bounds(interval)}"
-
-
-def _bounds(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return "-"
-    return f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
 
 
 def experiment_of(

@@ -26,7 +26,7 @@ from orchestrator.recorded import ended_by_errors
 from orchestrator.store import Store
 from orchestrator.store.use import using
 from orchestrator.sweep.budget import Budget
-from orchestrator.sweep.checking import check_search, refuse_resources
+from orchestrator.sweep.checking import check_draws, check_search, refuse_resources
 from orchestrator.sweep.nested import inner_planned, inner_protocols
 from orchestrator.sweep.samplers import refuse_sampler
 from orchestrator.sweep.scheduler import FoldScheduler
@@ -141,7 +141,7 @@ def run_nested(experiment: Experiment, *, console: Console) -> SearchesOutcome:
     def plan(
         store: Store, prepared: tuple[Prepared, ...]
     ) -> tuple[list[SearchRun], Sequence[Recipe]]:
-        probe, _ = check_search(experiment, prepared)
+        probe, _ = check_draws(experiment, prepared)
         inner = inner_planned(experiment, prepared)
         protocols = inner_protocols(experiment, inner)
         runs = []

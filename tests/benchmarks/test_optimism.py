@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.optimism import Outcome, Replica, experiment_of, measure, permuted, table
+from benchmarks.optimism import experiment_of, measure, permuted
+from benchmarks.replicas import Outcome, Replica, table
 from orchestrator.errors import InputError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import override_recipe
@@ -93,6 +94,6 @@ def test_a_replica_goes_through_all_selections(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "artifacts" / "student")
     assert measure(tiny(tmp_path), Store(tmp_path), seeds=[0], file=file) == outcome
     assert not (tmp_path / "artifacts" / "student").exists()
+    more = override_recipe(tiny(tmp_path), {"search.trials": 3})
     with pytest.raises(InputError, match=r"\['synthetic', 2, 2\], not \['synthetic', 3, 2\]"):
-        more = override_recipe(tiny(tmp_path), {"search.trials": 3})
         measure(more, Store(tmp_path), seeds=[0], file=file)

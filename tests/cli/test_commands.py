@@ -355,7 +355,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     [
         ({"complete": 2, "failed": 1}, 0, "Next: understudy evaluate"),
         ({"complete": 2, "running": 1}, 1, "not finished; the same command goes on from here"),
-        ({"failed": 3}, 1, "No trial is complete: every one failed."),
+        ({"failed": 3}, 1, "No trial is complete, so there is no best one."),
     ],
 )
 def test_a_sweep_ends_with_what_to_do_next(
