@@ -45,8 +45,8 @@ from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.search_run import SearchRun, tasks_by_place
 from orchestrator.sweep.space_checks import checked_space
 from orchestrator.sweep.study import open_study
-from orchestrator.sweep.sweep import run_trials
 from orchestrator.sweep.trial import TrialContext
+from orchestrator.sweep.tune_trials import run_trials
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import optuna
-from ray import tune
 from rich.console import Console
 
 from orchestrator.capacity.memory_probe import MemoryProbe
-from orchestrator.capacity.slots import Slots, process_asks
+from orchestrator.capacity.slots import Slots
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
-from orchestrator.errors import ExperimentError, StoreError, UnderstudyError
+from orchestrator.errors import ExperimentError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.experiment.search import Search
@@ -28,14 +23,16 @@ from orchestrator.store.use import using
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.checking import check_draws, check_search, refuse_resources
 from orchestrator.sweep.nested import inner_planned, inner_protocols
+from orchestrator.sweep.outcome import SearchesOutcome, SweepOutcome
 from orchestrator.sweep.samplers import refuse_sampler
-from orchestrator.sweep.scheduler import FoldScheduler
 from orchestrator.sweep.search_run import SearchRun, tasks_by_place
 from orchestrator.sweep.searcher import StudySearcher
 from orchestrator.sweep.space_checks import checked_space
 from orchestrator.sweep.study import carried_of, open_study
 from orchestrator.sweep.summary import SweepSummary, summarise
-from orchestrator.sweep.trial import TrialActor, TrialContext
+from orchestrator.sweep.top_runs import end_runs, start_runs
+from orchestrator.sweep.trial import TrialContext
+from orchestrator.sweep.tune_trials import run_trials
 from orchestrator.sweep.watch import Watch
 from orchestrator.teachers_to_fit import teachers_of_trials
 from orchestrator.tracking.service import start_tracking
@@ -44,44 +41,6 @@ from orchestrator.training.task import FoldTask
 
 Plan = Callable[[Store, tuple[Prepared, ...]], tuple[list[SearchRun], Sequence[Recipe]]]
 """The searches of a command, once the corpora are read, and recipes of random draws."""
-
-
-@dataclass(frozen=True)
-class SweepOutcome:
-    """A sweep's summary and what this call of it computed."""
-
-    summary: SweepSummary
-    computed: int
-    """Fold runs trained now."""
-    reused: int
-    """Fold runs whose students the store already had."""
-    earlier: int
-    """Fold runs of trials that had ended before."""
-    pending: int
-    """Journal segments that have not reached MLflow."""
-    spent: bool = False
-    """Whether ``search.max_hours`` have passed, so that no further trial begins."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether every planned trial has ended, or the hours are spent."""
-        summary = self.summary
-        return summary.ended >= summary.planned or (self.spent and not summary.running)
-
-
-@dataclass(frozen=True)
-class SearchesOutcome:
-    """What became of the searches of one command."""
-
-    searches: Mapping[str, SweepOutcome]
-    """By name: the fold that a search is inside of. What was computed and reused is told of the
-    first, for all of them together."""
-    studies: Mapping[str, optuna.Study]
-
-    @property
-    def finished(self) -> bool:
-        """Whether all of them are."""
-        return all(outcome.finished for outcome in self.searches.values())
 
 
 def run_sweep(experiment: Experiment, *, console: Console) -> SweepOutcome:
@@ -198,7 +157,7 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
-        top = _start_runs(tree, experiment, runs, root=root)
+        top = start_runs(tree, experiment, runs, root=root)
         watch = Watch(progress, tree, search)
         watch.resume(before)
         earlier = [
@@ -250,7 +209,7 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
             )
             for place, summary in enumerate(after)
         ]
-        _end_runs(tree, top, runs, outcomes, search)
+        end_runs(tree, top, runs, outcomes, search)
         pending = tracking.close(timeout=60.0)
     return SearchesOutcome(
         searches={
@@ -286,125 +245,6 @@ def _fit_teachers(
     tasks = [task for run in runs for seeds in run.tasks.values() for task in seeds]
     if fits := teachers_of_trials(tasks, recipes, store):
         shards_on_ray(experiment.resources, progress)("teachers", fits)
-
-
-def run_trials(
-    context: TrialContext, searcher: StudySearcher, *, trials: int, slots: Slots
-) -> None:
-    """Run trials in warm actors, as many at once as there are slots.
-
-    Args:
-        context: what the trials share.
-        searcher: proposes them and is told of them.
-        trials: the most that it will propose.
-        slots: fold runs at once.
-
-    Raises:
-        StoreError: the study could not be read or written; what it held is kept.
-        UnderstudyError: as it was raised in the space or the study.
-    """
-    searcher.budget.start()
-    # its warnings advise Tuner.restore; ours is to run the same command again
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    bundle = process_asks(context.experiment.resources, slots)
-    trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)
-    with tempfile.TemporaryDirectory() as scratch:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=FoldScheduler(searcher.hear),
-                num_samples=trials,
-                # a custom searcher otherwise gets one pending trial at a time
-                max_concurrent_trials=min(slots.at_once, trials),
-                reuse_actors=True,
-            ),
-            # the study and the store are the state; what Tune writes beside them is not kept
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=scratch,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=2),
-                checkpoint_config=tune.CheckpointConfig(
-                    checkpoint_frequency=0, checkpoint_at_end=False
-                ),
-            ),
-        ).fit()
-    problem = searcher.problem
-    if isinstance(problem, UnderstudyError):
-        raise problem
-    if problem is not None:
-        raise StoreError(
-            f"the study could not be read or written ({type(problem).__name__}: {problem}); what "
-            "it held is kept, and the same command goes on from there"
-        ) from problem
-
-
-def _start_runs(
-    tree: RunTree, experiment: Experiment, runs: Sequence[SearchRun], *, root: str
-) -> Any:
-    search = _search_of(experiment)
-    top = tree.journal()
-    shared = {
-        "space": search.space or "",
-        "metric": search.metric,
-        "sampler": search.sampler,
-        "pruner": search.pruner.kind,
-    }
-    top.start(
-        name=f"{root} {experiment.name}",
-        parent=None,
-        params=shared,
-        tags={
-            "understudy.kind": root,
-            "understudy.protocol": "; ".join(run.protocol for run in runs),
-        },
-    )
-    for run in runs:
-        if run.name:
-            tree.journal(run.name).start(
-                name=f"search inside {run.name}",
-                parent=tree.key(),
-                params=shared,
-                tags={"understudy.kind": "sweep", "understudy.protocol": run.protocol},
-            )
-    return top
-
-
-def _end_runs(
-    tree: RunTree,
-    top: Any,
-    runs: Sequence[SearchRun],
-    outcomes: Sequence[SweepOutcome],
-    search: Search,
-) -> None:
-    ends = []
-    for run, outcome in zip(runs, outcomes, strict=True):
-        summary = outcome.summary
-        journal = tree.journal(run.name) if run.name else top
-        counts = {
-            f"trials/{state}": float(getattr(summary, state))
-            for state in ("complete", "pruned", "infeasible", "failed")
-        }
-        best = summary.best_value
-        leads = {} if best is None else {f"best/validation_{search.metric}": best}
-        if summary.ended:
-            journal.metrics(counts | leads, step=summary.ended)
-        ends.append(_end(outcome))
-        if run.name:
-            journal.end(ends[-1][0], reason=ends[-1][1])
-    worst = next((end for end in ends if end[0] == "KILLED"), None) or max(
-        ends, key=lambda end: end[0] == "FAILED"
-    )
-    top.end(worst[0], reason=worst[1])
-
-
-def _end(outcome: SweepOutcome) -> tuple[Any, str]:
-    if not outcome.finished:
-        return "KILLED", "interrupted; the same command goes on from here"
-    if not outcome.summary.complete:
-        return "FAILED", "no trial is complete"
-    return "FINISHED", ""
 
 
 def _asking(tasks: tuple[FoldTask, ...], slots: Slots) -> tuple[FoldTask, ...]:

@@ -19,8 +19,8 @@ import orchestrator
 from orchestrator import cli
 from orchestrator.cli.shared import said_again
 from orchestrator.cluster import Submission
+from orchestrator.sweep.outcome import SweepOutcome
 from orchestrator.sweep.summary import SweepSummary
-from orchestrator.sweep.sweep import SweepOutcome
 from tests import small
 from tests.cli.said import Said, tone
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from orchestrator.experiment import Experiment, load_experiment
 from orchestrator.preparation import plan_folds, prepare
 from orchestrator.store import Store
 from orchestrator.sweep.search_run import tasks_by_place
+from orchestrator.sweep.study import load_study
 from orchestrator.sweep.sweep import run_sweep
 from orchestrator.sweep.trial import TrialActor, TrialContext
 from orchestrator.tracking.journal import read_segment
@@ -32,7 +34,7 @@ from tests.sweep.test_sweep import assert_tree_is_whole
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 30
+EPOCHS = 80
 KILLED_AFTER = 8
 TEXT = small.TEXT.replace("epochs: 2", f"epochs: {EPOCHS}") + (
     "resources: {checkpoint_minutes: 0.0}\n"
@@ -155,7 +157,7 @@ def test_a_sweep_killed_half_way_finishes_and_computes_nothing_twice(
             helpers = psutil.Process(sweep.pid).children(recursive=True)
             enough = len(small.artifacts(store, "student")) >= 2
             half_way = (
-                enough and KILLED_AFTER <= max(epochs_left(store).values(), default=0) < EPOCHS
+                enough and KILLED_AFTER <= max(epochs_left(store).values(), default=0) < EPOCHS / 2
             )
         sweep.kill()
         # those who are left would finish what they are at before they notice
@@ -208,3 +210,33 @@ def _alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_ctrl_c_ends_the_sweep_with_a_summary_and_says_how_to_go_on(
+    tmp_path: Path, tracking_database: Path
+) -> None:
+    file = small.write(tmp_path, TEXT, database=tracking_database)
+    command = [sys.executable, "-m", "orchestrator.cli", "sweep", str(file)]
+    store = tmp_path / "store"
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as sweep:
+        deadline = time.monotonic() + 120
+        while len(small.artifacts(store, "student")) < 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        sweep.send_signal(signal.SIGINT)
+        said, complained = sweep.communicate(timeout=90)
+
+    assert sweep.returncode == 1
+    assert "of 3" in said
+    assert "The sweep is not finished; the same command goes on from here." in said
+    assert "Traceback" not in said + complained
+    experiment = load_experiment(file)
+    states = [
+        trial.state.name
+        for trial in load_study(experiment, Store(store), name="small").get_trials(deepcopy=False)
+    ]
+    assert "RUNNING" in states
+    assert "FAIL" not in states
+    # nobody is left at work
+    assert Counter(run.info.status for run in small.runs(tmp_path))["RUNNING"] == 0

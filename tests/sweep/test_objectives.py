@@ -12,8 +12,9 @@ from orchestrator.evaluation.report import markdown
 from orchestrator.evaluation.stored import stored_sweep
 from orchestrator.evaluation.sweep_plots import plot_sweep
 from orchestrator.store import Store
+from orchestrator.sweep.outcome import SweepOutcome
 from orchestrator.sweep.study import load_study
-from orchestrator.sweep.sweep import SweepOutcome, run_sweep
+from orchestrator.sweep.sweep import run_sweep
 from tests import small
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]

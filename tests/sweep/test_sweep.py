@@ -14,7 +14,8 @@ from rich.console import Console
 
 from orchestrator.errors import ExperimentError
 from orchestrator.sweep.choosing import best_of
-from orchestrator.sweep.sweep import SweepOutcome, run_sweep
+from orchestrator.sweep.outcome import SweepOutcome
+from orchestrator.sweep.sweep import run_sweep
 from tests import small
 
 FOLDS = ("session=1", "session=2", "session=3")

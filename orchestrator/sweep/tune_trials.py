@@ -1,0 +1,66 @@
+"""Trials on Tune: warm actors that a searcher keeps busy."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+
+from ray import tune
+
+from orchestrator.capacity.slots import Slots, process_asks
+from orchestrator.errors import StoreError, UnderstudyError
+from orchestrator.sweep.scheduler import FoldScheduler
+from orchestrator.sweep.searcher import StudySearcher
+from orchestrator.sweep.trial import TrialActor, TrialContext
+
+
+def run_trials(
+    context: TrialContext, searcher: StudySearcher, *, trials: int, slots: Slots
+) -> None:
+    """Run trials in warm actors, as many at once as there are slots.
+
+    Args:
+        context: what the trials share.
+        searcher: proposes them and is told of them.
+        trials: the most that it will propose.
+        slots: fold runs at once.
+
+    Raises:
+        StoreError: the study could not be read or written; what it held is kept.
+        UnderstudyError: as it was raised in the space or the study.
+    """
+    searcher.budget.start()
+    # its warnings advise Tuner.restore; ours is to run the same command again
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    bundle = process_asks(context.experiment.resources, slots)
+    trainable = tune.with_resources(tune.with_parameters(TrialActor, context=context), bundle)
+    with tempfile.TemporaryDirectory() as scratch:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=FoldScheduler(searcher.hear),
+                num_samples=trials,
+                # a custom searcher otherwise gets one pending trial at a time
+                max_concurrent_trials=min(slots.at_once, trials),
+                reuse_actors=True,
+            ),
+            # the study and the store are the state; what Tune writes beside them is not kept
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=2),
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=0, checkpoint_at_end=False
+                ),
+            ),
+        ).fit()
+    problem = searcher.problem
+    if isinstance(problem, UnderstudyError):
+        raise problem
+    if problem is not None:
+        raise StoreError(
+            f"the study could not be read or written ({type(problem).__name__}: {problem}); what "
+            "it held is kept, and the same command goes on from there"
+        ) from problem
