@@ -122,7 +122,11 @@ def sweep(
         show_pending(console, outcome.pending)
         if outcome.finished and outcome.summary.complete:
             again = said_again(file, overrides, variant)
-            console.print(f"Next: understudy evaluate {again} --best-of {experiment.name}")
+            if outcome.summary.front:
+                again += f" --best-of {experiment.name} --trial {outcome.summary.front[0]}"
+            elif experiment.evaluate.selection not in ("per-fold", "nested"):
+                again += f" --best-of {experiment.name}"
+            console.print(f"Next: understudy evaluate {again}")
     if not outcome.finished:
         console.print("The sweep is not finished; the same command goes on from here.")
         raise typer.Exit(1)
@@ -309,6 +313,9 @@ def submit(
     ] = "evaluate",
     best_of: BestOf = None,
     variant: Variant = None,
+    trial: Annotated[
+        int | None, typer.Option(help="Take this trial of the sweep instead of its best.")
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A variable of the job; may be given repeatedly."),
@@ -324,6 +331,10 @@ def submit(
 
     if best_of is not None and command != "evaluate":
         raise InputError(f"--best-of goes with --command evaluate, not with {command!r}")
+    if trial is not None and best_of is None:
+        raise InputError(f"--trial {trial} says a trial of a sweep; name it with --best-of")
+    arguments = [] if best_of is None else ["--best-of", best_of]
+    arguments += [] if trial is None else ["--trial", str(trial)]
     console = console_for(as_json=as_json)
     submission = submit_job(
         file,
@@ -331,7 +342,7 @@ def submit(
         overrides=overrides or (),
         variant=variant,
         command=command,
-        arguments=() if best_of is None else ("--best-of", best_of),
+        arguments=tuple(arguments),
         env=_variables(env or ()),
         wait=wait,
         show=lambda line: console.print(line, markup=False, highlight=False),

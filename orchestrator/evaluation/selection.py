@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestrator.errors import ExperimentError
@@ -74,16 +74,17 @@ def seen_by_sweep(
 
     A recipe for all folds was chosen by all folds of the sweep. In leave-one-out protocols these
     have seen everything: what one fold tests, another trains on. Under ``official`` and a
-    ``cross-corpus`` with fixed parts it is nothing. Where each fold chose its own, what counts is
-    what that fold itself had trained and validated on; the proposals are another matter
-    (:func:`promised`).
+    ``cross-corpus`` with fixed parts it is nothing.
 
     Returns:
         The count, or None where the recipe was not selected by a sweep, or by one on another state
-        of the corpus, of which nobody knows.
+        of the corpus, of which nobody knows; or where each fold chose its own, of which
+        :func:`promised` tells.
     """
     selected, corpus = experiment.selected, prepared.corpus
-    if selected is None or selected.fingerprints.get(corpus.name) != corpus.fingerprint:
+    if selected is None or selected.choices:
+        return None
+    if selected.fingerprints.get(corpus.name) != corpus.fingerprint:
         return None
     protocol = selected.protocols.get(corpus.name, selected.protocol)
     with warnings.catch_warnings():
@@ -91,9 +92,7 @@ def seen_by_sweep(
         folds = [
             f for seed in selected.seeds for f in make_folds(corpus.table, protocol, seed=seed)
         ]
-    seen: set[str] = set()
-    for fold in folds:
-        seen |= _heard(fold) & set(fold.test) if selected.choices else _heard(fold)
+    seen = {name for fold in folds for name in _heard(fold)}
     return len(seen & set(tested))
 
 
@@ -139,32 +138,8 @@ def selection_told(result: Mapping[str, Any], corpus: str) -> list[str]:
         corpus: of the result.
     """
     how, selected = result["selection"], result.get("selected") or {}
-    choices = {
-        place.removeprefix(f"{corpus}/"): choice
-        for place, choice in selected.get("choices", {}).items()
-        if place.startswith(f"{corpus}/")
-    }
-    if choices:
-        return [f"selection: {promised(selected, how)}", *_chosen(choices)]
+    if any(place.startswith(f"{corpus}/") for place in selected.get("choices", {})):
+        return [f"selection: {promised(selected, how)}"]
     if result.get("seen_by_sweep", {}).get(corpus) == 0:
         return [f"selection: {_UNSEEN}"]
     return [f"selection: {_SAID.get(how, how)}"]
-
-
-def _chosen(choices: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each recipe, with the folds that chose it."""
-    alike: dict[str, list[str]] = {}
-    for fold, choice in choices.items():
-        changes = ", ".join(f"{key} {value}" for key, value in sorted(choice["overrides"].items()))
-        alike.setdefault(changes, []).append(fold)
-    return [
-        f"chosen for {_folds(folds, choices)}: {changes or 'the recipe as written'}"
-        for changes, folds in alike.items()
-    ]
-
-
-def _folds(folds: Sequence[str], choices: Mapping[str, Mapping[str, Any]]) -> str:
-    return ", ".join(
-        f"{fold} (trial {choices[fold]['trial']}, validation {100 * choices[fold]['value']:.1f})"
-        for fold in folds
-    )

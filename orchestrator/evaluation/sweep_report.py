@@ -295,9 +295,7 @@ def _inner(sweep: Facts) -> Grid:
             _trials(one),
             "-" if one["best"] is None else str(one["best"]["number"]),
             "-" if one["best"] is None else _value(one),
-            "no trial is complete yet"
-            if one["best"] is None
-            else changes(one["best"]["overrides"]),
+            _chosen(one),
         )
         for one in sweep["inner"]
     )

@@ -20,7 +20,8 @@ class WilcoxonPruner(Section):
 
     kind: Literal["wilcoxon"]
     p: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Of stopping a trial that is no worse than the best, over all looks at it together."""
+    """Of stopping a trial that is no worse than another, fixed beforehand, over all looks at it
+    together; the best of many trials has been lucky, and beside it about twice as many are."""
 
 
 class HalvingPruner(Section):

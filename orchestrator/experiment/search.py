@@ -91,10 +91,10 @@ class Search(Section):
                 f"({', '.join(self.objectives)}): a trial that is beaten in one may lead in "
                 "another; set search.pruner: {kind: none}"
             )
-        if self.aggregate == "worst" and kind in ("wilcoxon", "race"):
+        if self.aggregate != "mean" and kind in ("wilcoxon", "race"):
             raise ValueError(
-                f"search.pruner {kind!r} compares trials fold by fold, which says nothing of the "
-                "corpus that each does worst on (search.aggregate: worst); use halving, median "
+                f"search.pruner {kind!r} compares trials fold by fold, by plain scores, which is "
+                f"not what search.aggregate {self.aggregate!r} makes of them; use halving, median "
                 "or none"
             )
         return self

@@ -12,6 +12,7 @@ from orchestrator.experiment.recipe import PretrainedSource, PretrainedTeacher
 from orchestrator.experiment.section import Section
 from orchestrator.preparation import Prepared, fingerprints_of, own_protocols
 from orchestrator.source_encoder import source_facts
+from orchestrator.sweep.space_checks import open_space
 from orchestrator.teacher_encoder import teachers_weights
 
 _FREE = ("trials", "max_hours", "storage")
@@ -32,7 +33,8 @@ class Change:
     """One difference between what a study was begun with and what the file has now."""
 
     key: str
-    """Dotted, as in the file; ``corpora.NAME`` for a fingerprint."""
+    """Dotted, as in the file; ``corpora.NAME`` for a fingerprint, ``space.NAME`` for what a
+    parameter of the space is drawn from."""
     old: Any
     new: Any
 
@@ -44,6 +46,8 @@ class Change:
     def __str__(self) -> str:
         """As a clause for people."""
         rest = self.key.partition(".")[2]
+        if self.part == "space":
+            return f"the space's {rest} was {_value(self.old)} and is {_value(self.new)}"
         if self.part == "corpora":
             if isinstance(self.old, _Unset):
                 return f"corpus {rest!r} is new"
@@ -92,6 +96,7 @@ def belongs_to(
         **recipe_and_features(experiment),
         "search": search | {"protocol": protocol, "protocols": protocols},
         "corpora": fingerprints_of(prepared),
+        "space": open_space(experiment).asks,
     }
     if inner:
         found["nested"] = {"inner_folds": experiment.evaluate.inner_search.inner_folds}
@@ -137,9 +142,15 @@ def changes(
         ours: of :func:`belongs_to`, or its parts that count.
     """
     later = set(_later(experiment))
-    return [
-        change for part in ours for change in _compared(part, theirs.get(part), ours[part], later)
+    # the first studies did not say what their space asks for
+    parts = [part for part in ours if part != "space" or part in theirs]
+    found = [
+        change for part in parts for change in _compared(part, theirs.get(part), ours[part], later)
     ]
+    if any(change.key.startswith(("search.space", "search.parameters")) for change in found):
+        # it goes without saying that the space asks for something else
+        return [change for change in found if change.part != "space"]
+    return found
 
 
 def _later(experiment: Experiment) -> Iterator[str]:

@@ -19,6 +19,7 @@ from orchestrator.sweep.front import front_of
 from orchestrator.sweep.study import (
     BELONGS_TO,
     best_trial,
+    carried_of,
     load_study,
     overrides_of,
     scores_of,
@@ -48,7 +49,7 @@ def per_fold_of(experiment: Experiment, *, name: str) -> Experiment:
     """The experiment in which each fold takes the trial that its own validation liked best.
 
     Of each fold, the trial of sweep ``name`` with the highest score on that fold's validation;
-    of equals the one with the higher score over all, then the earlier. Trials that were pruned
+    of equals the earlier. Trials that were pruned
     count in the folds that they ran: where nothing was pruned these are the complete ones. Trials
     that failed never count.
 
@@ -65,6 +66,7 @@ def with_trial(
 ) -> Experiment:
     """:func:`best_of` a study at hand."""
     swept = _swept(experiment, study, name)
+    _refuse_half_extended(study, name)
     chosen = _best(study, swept, name) if trial is None else _numbered(study, name, trial)
     found = override_recipe(experiment, overrides_of(chosen))
     return _selecting(found, swept, sweep=name, how="same-corpus", trial=chosen.number)
@@ -80,6 +82,7 @@ def with_choices(experiment: Experiment, study: optuna.Study, *, name: str) -> E
             f"trial: --best-of {name} --trial N"
         )
     _refuse_other_folds(experiment, swept, name)
+    _refuse_half_extended(study, name)
     wanted = experiment.evaluate.folds
     choices = {
         place: Choice(
@@ -101,7 +104,6 @@ def with_choices(experiment: Experiment, study: optuna.Study, *, name: str) -> E
 def best_by_fold(study: optuna.Study) -> dict[str, FrozenTrial]:
     """By ``corpus/fold``, the trial that scored highest there, as :func:`per_fold_of` has it."""
     states = (TrialState.COMPLETE, TrialState.PRUNED)
-    overall = scores_of(study)
     ran: dict[str, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False, states=states):
         for place in trial.user_attrs.get("folds", {}):
@@ -110,8 +112,8 @@ def best_by_fold(study: optuna.Study) -> dict[str, FrozenTrial]:
         place: min(
             trials,
             key=lambda trial: (
+                # nothing else: what other folds validate on, this one tests
                 -trial.user_attrs["folds"][place],
-                -overall.get(trial.number, _so_far(trial)),
                 trial.number,
             ),
         )
@@ -252,10 +254,16 @@ def _numbered(study: optuna.Study, name: str, number: int) -> FrozenTrial:
     raise ExperimentError(f"--trial {number}: {what}; complete ones, the best first: {told}")
 
 
-def _so_far(trial: FrozenTrial) -> float:
-    """What a trial that was pruned would have scored, as it was last told."""
-    last = trial.last_step
-    return float("-inf") if last is None else trial.intermediate_values[last]
+def _refuse_half_extended(study: optuna.Study, name: str) -> None:
+    """Raise where trials of the generation before are still to be scored on what was added."""
+    carried = len(carried_of(study))
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)[:carried])
+    if ended < carried:
+        raise ExperimentError(
+            f"the sweep {name!r} is being extended to more seeds or folds, and {carried - ended} "
+            f"of its {carried} earlier trials have not been scored on them yet; run `understudy "
+            "sweep FILE` again first"
+        )
 
 
 def _objectives(swept: Mapping[str, Any]) -> tuple[str, ...]:

@@ -24,6 +24,21 @@ class FoldScheduler(FIFOScheduler):
         stops = self._hear(trial.trial_id, result)
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
 
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Forget what Tune keeps of the trial's reports, means of every number of them."""
+        _forget(trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Likewise."""
+        _forget(trial)
+
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its scheduler for a restore that is never done here."""
         return {}
+
+
+def _forget(trial: Any) -> None:
+    kept = trial.run_metadata
+    kept.metric_n_steps.clear()
+    kept.metric_analysis.clear()
+    kept.invalidate_cache()

@@ -89,8 +89,8 @@ class StudySearcher(Searcher):
         self, trial_id: str
     ) -> dict[str, Any] | str:
         """Where a new Tune trial belongs, its number, and overrides of the recipe."""
-        run = next((run for run in self.runs if run.remaining), None)
-        if run is None or self.problem is not None or self.budget.spent:
+        run = self._next_run()
+        if run is None or self.problem is not None:
             finished: str = Searcher.FINISHED
             return finished
         try:
@@ -106,6 +106,13 @@ class StudySearcher(Searcher):
             return str(Searcher.FINISHED)
         self._open[trial_id] = proposed
         return {"search": run.name, "number": proposed.number, "overrides": overrides}
+
+    def _next_run(self) -> SearchRun | None:
+        """The search whose turn it is: no trial begins beyond the hours, but begun ones go on."""
+        left = next((run for run in self.runs if run.left), None)
+        if left is not None or self.budget.spent:
+            return left
+        return next((run for run in self.runs if run.remaining), None)
 
     def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Take what a trial reports after a fold that is not its last.

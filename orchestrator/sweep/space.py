@@ -9,7 +9,11 @@ from functools import cached_property
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    distribution_to_json,
+)
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.search import Search
@@ -101,7 +105,7 @@ class SearchSpace:
         """
         given: Mapping[str, Any] = {}
         key, complete = "", False
-        if number < len(carried):
+        if self.size is None and number < len(carried):
             given, key, complete = carried[number], f"trial {number}", True
         elif self.size is not None:
             if number >= self.size:
@@ -167,6 +171,16 @@ class SearchSpace:
         """Random points, the same each time."""
         choose = at_random(random.Random(0))
         return tuple(self.draw(choose) for _ in range(DRAWS))
+
+    @property
+    def asks(self) -> dict[str, list[Any]]:
+        """By parameter, what it is drawn from under some condition or other, as plain data."""
+        found: dict[str, set[str]] = {}
+        for draw in self.draws:
+            for name, drawn in draw.asked.items():
+                told = repr(drawn) if isinstance(drawn, Fixed) else distribution_to_json(drawn)
+                found.setdefault(name, set()).add(told)
+        return {name: sorted(told) for name, told in sorted(found.items())}
 
     @cached_property
     def always(self) -> dict[str, BaseDistribution]:

@@ -337,7 +337,7 @@ def _cause(error: BaseException, address: str) -> str:
 
 def _secrets(address: str) -> Iterator[str]:
     """The password, as it is written and as it is meant."""
-    found = re.search(r"://(.*)@", address)
+    found = re.search(r":(?://)?(.*)@", address)
     given = [] if found is None else [found[1].partition(":")[2]]
     given += re.findall(r"(?i)[?&]password=([^&]*)", address)
     for secret in given:
@@ -347,5 +347,5 @@ def _secrets(address: str) -> Iterator[str]:
 
 def _redacted(address: str) -> str:
     """Up to the last ``@``: a password may hold any sign."""
-    address = re.sub(r"(?<=://).*@", "***@", address)
+    address = re.sub(r"(?<=:)(//)?[^/].*@", r"\1***@", address)
     return re.sub(r"(?i)([?&](?:user|password)=)[^&]+", r"\1***", address)

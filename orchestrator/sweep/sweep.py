@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import ray
 from rich.console import Console
 
 from orchestrator.capacity.memory_probe import MemoryProbe
 from orchestrator.capacity.slots import Slots
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, TrainingError
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.recipe import Recipe
 from orchestrator.experiment.search import Search
@@ -146,7 +147,7 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
         before = [_summary(run, search) for run in runs]
         remaining = sum(run.remaining for run in runs)
         budget = Budget(search.max_hours, [run.study for run in runs])
-        working = remaining > 0 and not budget.spent
+        working = any(run.left for run in runs) or (remaining > 0 and not budget.spent)
         tree = RunTree(store, experiment.name, root)
         if working:
             probe = MemoryProbe.of(experiment, prepared, memory=store.folder)
@@ -205,7 +206,8 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
                 reused=watch.reused if place == 0 else 0,
                 earlier=earlier[place],
                 pending=0,
-                spent=budget.spent,
+                # of searches inside folds none may be shorter than the others
+                spent=budget.spent and root == "sweep",
             )
             for place, summary in enumerate(after)
         ]
@@ -243,8 +245,12 @@ def _fit_teachers(
 ) -> None:
     """The teachers that all trials share, before any student: nobody waits for one in a trial."""
     tasks = [task for run in runs for seeds in run.tasks.values() for task in seeds]
-    if fits := teachers_of_trials(tasks, recipes, store):
-        shards_on_ray(experiment.resources, progress)("teachers", fits)
+    try:
+        if fits := teachers_of_trials(tasks, recipes, store):
+            shards_on_ray(experiment.resources, progress)("teachers", fits)
+    except (TrainingError, ray.exceptions.RayTaskError):
+        # not every trial may need it; those that do fit it again, and fail with its reason
+        progress.note("a teacher could not be fitted; trials that need it will fail")
 
 
 def _asking(tasks: tuple[FoldTask, ...], slots: Slots) -> tuple[FoldTask, ...]:

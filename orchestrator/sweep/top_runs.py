@@ -62,7 +62,9 @@ def end_runs(
             for state in ("complete", "pruned", "infeasible", "failed")
         }
         best = summary.best_value
-        leads = {} if best is None else {f"best/validation_{search.metric}": best}
+        kind = search.aggregate
+        what = f"validation_{search.metric}" if kind == "mean" else kind
+        leads = {} if best is None else {f"best/{what}": best}
         if summary.ended:
             journal.metrics(counts | leads, step=summary.ended)
         ends.append(_end(outcome))

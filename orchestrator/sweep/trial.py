@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 import time
@@ -117,6 +118,10 @@ class TrialActor(tune.Trainable):
             str(task.seed): getattr(outcome.validation, metric)
             for task, outcome in zip(self.tasks[place], outcomes, strict=True)
         }
+        bad = [score for score in self.scores[place].values() if not math.isfinite(score)]
+        if bad:
+            reason = f"{place}: the score is {bad[0]}"
+            return {"failed": reason, "complete": False, "done": True}
         complete = len(self.scores) == len(self.order)
         return {
             # as text, since Tune flattens mappings on their way to the searcher

@@ -12,6 +12,7 @@ from orchestrator.errors import StoreError, UnderstudyError
 from orchestrator.sweep.scheduler import FoldScheduler
 from orchestrator.sweep.searcher import StudySearcher
 from orchestrator.sweep.trial import TrialActor, TrialContext
+from orchestrator.tracking.address import redacted
 
 
 def run_trials(
@@ -26,7 +27,7 @@ def run_trials(
         slots: fold runs at once.
 
     Raises:
-        StoreError: the study could not be read or written; what it held is kept.
+        StoreError: the study could not be written, or the space raised; what it held is kept.
         UnderstudyError: as it was raised in the space or the study.
     """
     searcher.budget.start()
@@ -60,7 +61,8 @@ def run_trials(
     if isinstance(problem, UnderstudyError):
         raise problem
     if problem is not None:
+        said = redacted((str(problem).strip() or "no reason was given").splitlines()[0])
         raise StoreError(
-            f"the study could not be read or written ({type(problem).__name__}: {problem}); what "
-            "it held is kept, and the same command goes on from there"
+            f"the search cannot go on ({type(problem).__name__}: {said}); what its study holds is "
+            "kept, and once that is mended the same command goes on from there"
         ) from problem

@@ -76,30 +76,35 @@ class Watch:
             self.progress.failure(f"{name}: {reason}", dropped=trial.left)
         elif state == TrialState.PRUNED:
             self.progress.pruned(f"{name}: {reason}", dropped=trial.left)
-        elif not trial.run.name and (self._best is None or values[0] > self._best[0]):
+        elif not trial.run.name:
             self._lead(values[0], name)
         self.progress.trial(best="" if self._best is None else self._best[1])
 
     def resume(self, summaries: Sequence[SweepSummary]) -> None:
         """Take over the best of the trials that ended before, where there is one search."""
-        if len(summaries) == 1 and summaries[0].best_value is not None:
-            self._lead(summaries[0].best_value, f"trial {summaries[0].best_number}")
+        if len(summaries) > 1:
+            return
+        for trial in summaries[0].trials:
+            if trial["state"] == "complete":
+                self._lead(trial["value"], f"trial {trial['number']}")
 
     def _lead(self, value: float, name: str) -> None:
-        relative = self.search.aggregate in ("rank", "z")
-        told = f"{value:.3f}" if relative else f"{100 * value:.1f}"
-        self._best = value, f"{self.search.metric} {told} ({name}, validation)"
+        if self.search.aggregate in ("rank", "z"):
+            return  # relative to the trials of its time: who leads is seen at the end
+        if self._best is None or value > self._best[0]:
+            self._best = value, f"{self.search.metric} {100 * value:.1f} ({name}, validation)"
 
     def _scores(self, trial: Proposed, score: float) -> dict[str, float]:
-        metric = f"validation/{self.search.metric}"
-        folds = list(trial.folds.values())
-        found = {metric: score, f"{metric}_n": float(len(folds))}
-        if len(folds) > 1:
-            interval = t_interval(folds)
-            assert interval.low is not None
-            assert interval.high is not None
+        """The mean over folds with its interval, and what else was made of the folds."""
+        metric, kind = f"validation/{self.search.metric}", self.search.aggregate
+        interval = t_interval(list(trial.folds.values()))
+        found = {metric: interval.mean, f"{metric}_n": float(interval.n)}
+        if kind != "mean":
+            found[f"score/{kind}"] = score
+        if interval.low is not None and interval.high is not None:
+            std = statistics.stdev(trial.folds.values())
             found |= {
-                f"{metric}_std": statistics.stdev(folds),
+                f"{metric}_std": std,
                 f"{metric}_low": interval.low,
                 f"{metric}_high": interval.high,
             }

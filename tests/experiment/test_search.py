@@ -100,7 +100,7 @@ def test_folds_are_not_compared_where_the_worst_corpus_counts(kind: str, possibl
     if possible:
         assert Search.model_validate(sections).pruner.kind == kind
     else:
-        assert "says nothing of the corpus that each does worst on" in refused_search(**sections)
+        assert "by plain scores, which is not what search.aggregate" in refused_search(**sections)
 
 
 @pytest.mark.parametrize("selection", ["same-corpus", "per-fold", "nested"])

@@ -13,6 +13,7 @@ from orchestrator.experiment.loading import override_recipe
 from orchestrator.preparation import Prepared, read_corpora
 from orchestrator.store import Store
 from orchestrator.sweep.belonging import Change, belongs_to, changes
+from search_spaces import get_space
 from tests import small
 
 NETWORK = {
@@ -196,7 +197,10 @@ def test_how_long_a_search_goes_on_and_where_it_lies_do_not_count(
             "search.pruner.kind was none and is halving",
         ),
         ({"search.minimise": ["macs"]}, 'search.minimise was [] and is ["macs"]'),
-        ({"search.parameters.lr": 0.1}, "search.parameters.lr was not set and is 0.1"),
+        (
+            {"search.parameters.listens": "logits"},
+            "search.parameters.listens was not set and is logits",
+        ),
         (
             # of another kind only the kind is told, though every other key differs too
             {"recipe.temperature": {"kind": "curriculum"}},
@@ -220,6 +224,26 @@ def test_any_other_change_is_told_by_key_and_values(
 
     assert str(change) == said
     assert not change.extends
+
+
+def test_a_space_that_asks_for_something_else_is_told_by_parameter(
+    experiment: Experiment, prepared: tuple[Prepared, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is the same: the file behind it was changed."""
+    theirs = belongs_to(experiment, prepared)
+
+    def wider(trial: Any) -> dict[str, Any]:
+        found = get_space("distillation")(trial)
+        return found | {"recipe.training.epochs": trial.suggest_int("epochs", 1, 3)}
+
+    monkeypatch.setattr("orchestrator.sweep.space_checks.get_space", lambda name: wider)
+    ours = belongs_to(experiment, prepared)
+
+    (change,) = changes(experiment, theirs=theirs, ours=ours)
+    assert str(change).startswith("the space's epochs was not set and is ")
+    assert not change.extends
+    del theirs["space"]  # as a study of an earlier version has it
+    assert changes(experiment, theirs=theirs, ours=ours) == []
 
 
 def test_a_value_that_is_long_is_cut_in_a_message() -> None:

@@ -310,6 +310,34 @@ def test_when_the_hours_are_spent_no_trial_begins(study: optuna.Study) -> None:
     assert isinstance(searcher(run_of(study), hours=1.1).suggest("t0"), dict)
 
 
+def test_when_the_hours_are_spent_a_trial_that_was_begun_goes_on(study: optuna.Study) -> None:
+    begun = searcher(run_of(study)).suggest("t0")
+    study.set_user_attr(SECONDS, 7200.0)
+
+    again = searcher(run_of(study), hours=1.0)
+
+    assert again.suggest("u0") == begun
+    assert again.suggest("u1") == Searcher.FINISHED
+    finish(again, "u0", 0.5)
+    assert study.trials[0].state == TrialState.COMPLETE
+
+
+def test_a_trial_under_way_counts_for_the_pruner(study: optuna.Study) -> None:
+    search = searcher(run_of(study))
+    for number in range(2):
+        search.suggest(f"t{number}")
+    search.hear("t1", report(a=0.3))
+
+    (other,) = search._others(search._open["t0"])
+
+    assert (other.number, other.folds, other.complete, other.under_way) == (
+        1,
+        {"c/a": 0.3},
+        False,
+        True,
+    )
+
+
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_a_study_taken_up_again_draws_as_one_that_was_not_broken_off(sampler: str) -> None:
     def drawn(*parts: int) -> list[Any]:

@@ -179,6 +179,20 @@ def test_a_loss_that_is_no_number_fails_the_trial(context: TrialContext) -> None
     assert events(context, 32, one.order[0], 0)[-1]["status"] == "FAILED"
 
 
+def test_a_score_that_is_no_number_fails_the_trial_at_its_fold(context: TrialContext) -> None:
+    def nowhere(task: FoldTask, **keywords: Any) -> FoldOutcome:
+        outcome = recorded_run(task, **keywords)
+        return replace(outcome, validation=replace(outcome.validation, macro_recall=float("nan")))
+
+    one = actor(replace(context, run=nowhere), 34)
+
+    assert one.step() == {
+        "failed": f"{one.order[0]}: the score is nan",
+        "done": True,
+        "complete": False,
+    }
+
+
 def test_an_override_that_fits_no_recipe_fails_the_trial(context: TrialContext) -> None:
     result = actor(context, 33, **{"recipe.training.epohcs": 3}).step()
 
