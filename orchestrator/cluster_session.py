@@ -61,7 +61,12 @@ def connect(resources: Resources) -> None:
         os.chdir(Path.home())
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - a start that takes too long is a bare Exception
+        if "timed out during startup" in str(error):
+            raise ResourceError(
+                "Ray did not start in time, since this machine is too busy with other work; what "
+                "has finished is in the store, and the same command goes on from there"
+            ) from error
         address = os.environ.get("RAY_ADDRESS")
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise ResourceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,9 @@ class Ranged:
             step = number_of(self.key, step, whole=whole)
         said = f"{self.key} is {shown(dict(self.given))}"
         if low > high:
-            raise ExperimentError(f"{said}: low ({low:g}) is above high ({high:g}); swap them")
+            own_bound = [name for name in ("low", "high") if name not in self.given]
+            mend = f"give {own_bound[0]}, too" if own_bound else "swap them"
+            raise ExperimentError(f"{said}: low ({low:g}) is above high ({high:g}); {mend}")
         if step is not None and step <= 0:
             raise ExperimentError(f"{said}: step ({step:g}) has to be above 0")
         if found["log"] and low <= 0:
@@ -141,11 +144,16 @@ def _by_name(parameters: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in parameters.items():
         inside = name.split(".")[0] == "recipe"
-        if inside and isinstance(value, Mapping) and value and not set(RANGE) & set(value):
+        if inside and isinstance(value, Mapping) and value and not any(map(_meant, value)):
             found |= _by_name({f"{name}.{key}": inner for key, inner in value.items()})
         else:
             found[name] = value
     return found
+
+
+def _meant(key: str) -> bool:
+    """Whether a key of a section is, or looks like, one of a range."""
+    return bool(difflib.get_close_matches(str(key), RANGE, n=1, cutoff=0.7))
 
 
 def _change(key: str, value: Any) -> Change:

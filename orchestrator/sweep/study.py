@@ -64,6 +64,10 @@ def open_study(
     name = study_name(experiment.name, inner=inner)
     ours = belongs_to(experiment, prepared, inner=inner)
     number, latest = _latest(storage, name)
+    if latest is not None and _is_idle(experiment, latest, ours):
+        # begun and given up before the first trial: nothing is lost by beginning anew
+        optuna.delete_study(storage=storage, study_name=latest.study_name)
+        number, latest = _latest(storage, name)
     if latest is not None and not _extended(experiment, latest, ours, address=address):
         return latest
     study = optuna.create_study(
@@ -103,6 +107,8 @@ def find_study(
     study = load_study(experiment, store, name=experiment.name, inner=inner)
     ours = belongs_to(experiment, prepared, inner=inner)
     address = study_address(experiment, store)
+    if _is_idle(experiment, study, ours):
+        return None
     return None if _extended(experiment, study, ours, address=address) else study
 
 
@@ -225,6 +231,14 @@ def _latest(storage: optuna.storages.BaseStorage, name: str) -> tuple[int, optun
             break
         number, latest = number + 1, study
     return number, latest
+
+
+def _is_idle(experiment: Experiment, study: optuna.Study, ours: Mapping[str, Any]) -> bool:
+    """Whether a study that was begun with something else has no trial yet."""
+    theirs = study.user_attrs.get(BELONGS_TO, ours)
+    return not study.get_trials(deepcopy=False) and bool(
+        changes(experiment, theirs=theirs, ours=ours)
+    )
 
 
 def _extended(

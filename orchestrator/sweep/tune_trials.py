@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import tempfile
+import threading
+from collections.abc import Iterator
 
 from ray import tune
 
@@ -31,6 +35,33 @@ def run_trials(
         UnderstudyError: as it was raised in the space or the study.
     """
     searcher.budget.start()
+    with _terminated_as_interrupted():
+        _fit(context, searcher, trials=trials, slots=slots)
+    problem = searcher.problem
+    if isinstance(problem, UnderstudyError):
+        raise problem
+    if problem is not None:
+        said = redacted((str(problem).strip() or "no reason was given").splitlines()[0])
+        raise StoreError(
+            f"the search cannot go on ({type(problem).__name__}: {said}); what its study holds is "
+            "kept, and once that is mended the same command goes on from there"
+        ) from problem
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, as batch systems and containers send it, ends a sweep as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fit(context: TrialContext, searcher: StudySearcher, *, trials: int, slots: Slots) -> None:
     # its warnings advise Tuner.restore; ours is to run the same command again
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     bundle = process_asks(context.experiment.resources, slots)
@@ -57,12 +88,3 @@ def run_trials(
                 ),
             ),
         ).fit()
-    problem = searcher.problem
-    if isinstance(problem, UnderstudyError):
-        raise problem
-    if problem is not None:
-        said = redacted((str(problem).strip() or "no reason was given").splitlines()[0])
-        raise StoreError(
-            f"the search cannot go on ({type(problem).__name__}: {said}); what its study holds is "
-            "kept, and once that is mended the same command goes on from there"
-        ) from problem

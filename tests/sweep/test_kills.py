@@ -212,7 +212,7 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_ctrl_c_ends_the_sweep_with_a_summary_and_says_how_to_go_on(
+def test_sigterm_ends_the_sweep_as_ctrl_c_with_a_summary_and_how_to_go_on(
     tmp_path: Path, tracking_database: Path
 ) -> None:
     file = small.write(tmp_path, TEXT, database=tracking_database)
@@ -224,7 +224,8 @@ def test_ctrl_c_ends_the_sweep_with_a_summary_and_says_how_to_go_on(
         deadline = time.monotonic() + 120
         while len(small.artifacts(store, "student")) < 1 and time.monotonic() < deadline:
             time.sleep(0.05)
-        sweep.send_signal(signal.SIGINT)
+        # as a batch system sends it; it becomes a SIGINT, which Tune knows
+        sweep.send_signal(signal.SIGTERM)
         said, complained = sweep.communicate(timeout=90)
 
     assert sweep.returncode == 1

@@ -88,7 +88,7 @@ def test_a_range_takes_the_place_and_keeps_what_it_leaves_out(
         (float("nan"), FLOAT, r"holds nan; it should be a number"),
         (2.5, INT, r"holds 2\.5; it should be a whole number"),
         ({"low": 2.5}, INT, r"holds 2\.5; it should be a whole number"),
-        ({"low": 20}, FLOAT, r"low \(20\) is above high \(10\); swap them"),
+        ({"low": 20}, FLOAT, r"low \(20\) is above high \(10\); give high, too"),
         ({"low": 0}, FLOAT, r"logarithmic range begins above 0 and this one at 0; .*log: false"),
         ({"step": 0.1}, FLOAT, r"logarithmic range has no steps; add log: false, or step: null"),
         ({"log": True}, INT, r"logarithmic range has no steps"),
@@ -191,3 +191,18 @@ def test_a_value_that_cannot_be_drawn_is_refused(
 ) -> None:
     with pytest.raises(ExperimentError, match=f"^{message}"):
         value_in("k", given, distribution)
+
+
+def test_a_key_of_a_range_that_is_mistyped_is_named() -> None:
+    with pytest.raises(
+        ExperimentError, match=r"recipe\.training\.lr is a range with the unknown key"
+    ):
+        changes_of({"recipe.training.lr": {"hihg": 1e-3}})
+
+
+def test_a_bound_that_the_file_does_not_give_cannot_be_swapped() -> None:
+    (change,) = changes_of({"x": {"low": 0.5}}).values()
+    assert isinstance(change, Ranged)
+
+    with pytest.raises(ExperimentError, match="low .0.5. is above high .0.1.; give high, too"):
+        change.over(FloatDistribution(0.0, 0.1))

@@ -146,7 +146,7 @@ def test_a_study_of_something_else_is_refused_with_what_changed(
     value: object,
     said: str,
 ) -> None:
-    open_study(experiment, store, prepared)
+    add(open_study(experiment, store, prepared), 0.5)
     changed = override_recipe(experiment, {key: value})
 
     for look in (open_study, find_study):
@@ -160,7 +160,7 @@ def test_a_study_of_something_else_is_refused_with_what_changed(
 def test_of_many_changes_some_are_named_and_the_others_counted(
     experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
 ) -> None:
-    open_study(experiment, store, prepared)
+    add(open_study(experiment, store, prepared), 0.5)
     names = ("frequency_masks", "time_masks", "noise", "tilt_db", "gain_db")
     changed = override_recipe(
         experiment,
@@ -172,10 +172,27 @@ def test_of_many_changes_some_are_named_and_the_others_counted(
         open_study(changed, store, prepared)
 
 
+def test_a_study_without_a_trial_takes_any_change(
+    experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
+) -> None:
+    """Mistyped, stopped before the first trial, corrected."""
+    open_study(experiment, store, prepared)
+    changed = override_recipe(
+        experiment, {"recipe.training.epochs": 3, "search.minimise": ["macs"]}
+    )
+
+    assert find_study(changed, store, prepared) is None
+    study = open_study(changed, store, prepared)
+
+    assert len(study.directions) == 2
+    assert study.user_attrs[BELONGS_TO]["recipe"]["training"]["epochs"] == 3
+    assert [one.study_name for one in optuna.get_all_study_summaries(study._storage)] == ["small"]
+
+
 def test_another_corpus_under_the_same_name_is_refused(
     experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
 ) -> None:
-    open_study(experiment, store, prepared)
+    add(open_study(experiment, store, prepared), 0.5)
     other = override_recipe(experiment, {"corpora.0.seed": 1})
 
     with pytest.raises(ExperimentError, match="corpus 'synthetic' has other files or labels"):
@@ -228,8 +245,8 @@ def test_a_generation_that_has_not_come_to_all_it_took_over_hands_it_on(
 def test_fewer_seeds_than_the_latest_generation_has_are_refused(
     experiment: Experiment, store: Store, prepared: tuple[Prepared, ...]
 ) -> None:
-    open_study(experiment, store, prepared)
-    open_study(having(experiment, seeds=[0, 1]), store, prepared)
+    add(open_study(experiment, store, prepared), 0.5)
+    add(open_study(having(experiment, seeds=[0, 1]), store, prepared), 0.5)
 
     with pytest.raises(ExperimentError, match=r"search.seeds was \[0, 1\] and is \[0\]"):
         open_study(experiment, store, prepared)
@@ -314,8 +331,8 @@ def test_sweeps_that_share_a_storage_are_told_apart(
 ) -> None:
     other = experiment.model_copy(update={"name": "other"})
     add(open_study(experiment, store, prepared), 0.5)
-    open_study(having(experiment, seeds=[0, 1]), store, prepared)
-    open_study(experiment, store, prepared, inner=INNER)
+    add(open_study(having(experiment, seeds=[0, 1]), store, prepared), 0.5)
+    add(open_study(experiment, store, prepared, inner=INNER), 0.5)
     add(open_study(other, store, prepared), 0.6)
 
     assert load_study(experiment, store, name="other").trials[0].value == 0.6
@@ -349,7 +366,7 @@ def test_a_study_belongs_to_the_encoders_weights_wherever_they_lie(
 ) -> None:
     ours = taught_by(experiment, "/here/whisper")
     told = belongs_to(ours, prepared)["recipe"]["teacher"]
-    open_study(ours, store, prepared)
+    add(open_study(ours, store, prepared), 0.5)
 
     assert told["weights"] == "whisper"
     assert not told.keys() & {"root", "revision"}
@@ -368,6 +385,7 @@ def test_a_study_that_did_not_say_which_encoder_taught_counts_as_anothers(
     told = study.user_attrs[BELONGS_TO]
     del told["recipe"]["teacher"]["weights"]
     study.set_user_attr(BELONGS_TO, told)
+    add(study, 0.5)
 
     with pytest.raises(ExperimentError, match="teacher.weights was not set and is whisper"):
         open_study(ours, store, prepared)
