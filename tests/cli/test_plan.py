@@ -67,12 +67,15 @@ NESTED = ("evaluate.selection=nested", "evaluate.nested={inner_folds: 2, trials:
     ("overrides", "texts"),
     [
         (
-            ("search.pruner={kind: wilcoxon}", "search.max_hours=6", "search.aggregate=rank"),
+            ("search.pruner={kind: wilcoxon}", "search.max_hours=6"),
             (
                 "no trial begins after 6 hours (search.max_hours), of which 0.0 are used",
                 "pruner: wilcoxon (p 0.1) can stop no trial on 3 folds; it needs 5 at least",
-                "a trial's score: the mean of its ranks among the trials in each corpus",
             ),
+        ),
+        (
+            ("search.aggregate=rank",),
+            ("a trial's score: the mean of its ranks among the trials in each corpus",),
         ),
         (
             ("search.pruner={kind: median}", "search.trials=40", "search.folds=[session=1]"),
