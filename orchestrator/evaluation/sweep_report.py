@@ -312,7 +312,7 @@ def _chosen(search: Facts) -> str:
     """What the best of a search changes, or why there is none."""
     if search["best"] is not None:
         return changes(search["best"]["overrides"]) or "nothing"
-    return "several are best" if search["front"] else "no trial is complete yet"
+    return "several are best" if search.get("front") else "no trial is complete yet"
 
 
 def _value(search: Facts) -> str:
