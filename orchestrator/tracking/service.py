@@ -229,6 +229,8 @@ class _TrackingActor(Tail):
     def __init__(self, store_uri: str, uri: str, experiment: str, prefix: str, poll: float) -> None:
         import ray
 
+        # where fold runs take every core, MLflow may wait
+        os.nice(10)
         super().__init__(store_uri, uri, experiment, prefix, poll)
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self.begin()
