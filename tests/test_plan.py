@@ -17,7 +17,6 @@ from orchestrator.experiment import Experiment, load_experiment
 from orchestrator.plan import plan
 from orchestrator.preparation import plan_folds, prepare, read_corpora
 from orchestrator.store import Store
-from orchestrator.sweep import probing
 from orchestrator.sweep.study import open_study
 from orchestrator.teachers_to_fit import Networks, networks_of_trials
 from orchestrator.training.fold_run import run_fold
@@ -46,11 +45,6 @@ store: "{root}/store"
 
 TAUGHT = "recipe.teacher.training={epochs: 2, batch_size: 16}"
 """A training of the teacher's own, which is none of what the space searches."""
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "DRAWS", 40)
 
 
 @pytest.fixture(scope="module")

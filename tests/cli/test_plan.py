@@ -18,15 +18,13 @@ from orchestrator.cli.plan import show_plan
 from orchestrator.plan import plan
 from orchestrator.preparation import read_corpora
 from orchestrator.store import Store
-from orchestrator.sweep import probing
 from orchestrator.sweep.study import open_study
 from tests import small
 from tests.cli.said import Said
 
 
 @pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "DRAWS", 40)
+def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("orchestrator.capacity.resources_plan.room_bytes", lambda: 9 * 2**30)
     monkeypatch.setattr("orchestrator.capacity.resources_plan.machine_bytes", lambda: 10 * 2**30)
@@ -339,7 +337,6 @@ def test_draws_that_are_impossible_are_said(
 
     monkeypatch.setattr("orchestrator.sweep.space_checks.get_space", lambda name: suggest)
     monkeypatch.setattr("orchestrator.sweep.space_checks.RECIPES", 1)
-    monkeypatch.setattr(probing, "DRAWS", 200)
 
     said = understudy("plan", small.write(tmp_path))
 
