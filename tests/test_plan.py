@@ -365,9 +365,10 @@ def test_a_plan_is_json(two: Experiment) -> None:
 
 def test_what_is_wrong_is_the_usual_error(tmp_path: Path, two: Experiment) -> None:
     experiment = small.load(tmp_path)
-    open_study(
+    study = open_study(
         experiment, Store(experiment.store), read_corpora(experiment, Store(experiment.store))
     )
+    study.ask()  # without a trial any change would do
     other = small.load(tmp_path, "recipe.training.epochs=3")
 
     with pytest.raises(ExperimentError, match="was begun with another recipe"):

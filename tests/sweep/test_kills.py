@@ -34,7 +34,7 @@ from tests.sweep.test_sweep import assert_tree_is_whole
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 80
+EPOCHS = 50
 KILLED_AFTER = 8
 TEXT = small.TEXT.replace("epochs: 2", f"epochs: {EPOCHS}") + (
     "resources: {checkpoint_minutes: 0.0}\n"
