@@ -112,7 +112,8 @@ def networks_of_trials(
     crossing = [recipe for recipe in asking if _cross_fits(recipe)]
     validating = [recipe for recipe in recipes if _cross_validates(recipe)]
     students = _most_parts(tasks, validating) * trials
-    if len({_teacher_alone(tasks[0], recipe, store) for recipe in asking}) > 1:
+    asked = _sharing(tasks, asking, store)
+    if asked is None:
         return Networks(
             teachers=len(tasks) * trials,
             inner_teachers=_most_parts(tasks, crossing) * trials,
@@ -120,14 +121,28 @@ def networks_of_trials(
             present=None,
             varied=True,
         )
+    return replace(
+        networks_of([(task, "student") for task in asked], store), inner_students=students
+    )
+
+
+def _sharing(
+    tasks: Sequence[FoldTask], asking: Sequence[Recipe], store: Store
+) -> list[FoldTask] | None:
+    """Fold runs that between them ask for every teacher of all; None if recipes differ in theirs.
+
+    Args:
+        tasks: every fold run of one trial.
+        asking: recipes that depend on a teacher.
+        store: whose keys tell teachers apart.
+    """
+    if len({_teacher_alone(tasks[0], recipe, store) for recipe in asking}) > 1:
+        return None
     # the first of each kind stands for all: their teachers differ in what they are fitted to alone
     kinds: dict[tuple[bool, bool], Recipe] = {}
     for recipe in asking:
         kinds.setdefault((_cross_fits(recipe), _on_held(recipe)), recipe)
-    asked = [task.with_recipe(recipe) for recipe in kinds.values() for task in tasks]
-    return replace(
-        networks_of([(task, "student") for task in asked], store), inner_students=students
-    )
+    return [task.with_recipe(recipe) for recipe in kinds.values() for task in tasks]
 
 
 def _on_held(recipe: Recipe) -> bool:
@@ -192,20 +207,14 @@ def teachers_of_trials(
         store: that has them, or will.
     """
     asking = [recipe for recipe in recipes if asks_teacher(recipe)]
-    if not asking or any(task.teacher_workers > 1 for task in tasks):
+    if any(task.teacher_workers > 1 for task in tasks):
         return []
-    if len({_teacher_alone(tasks[0], recipe, store) for recipe in asking}) > 1:
-        return []
-    kinds: dict[tuple[bool, bool], Recipe] = {}
-    for recipe in asking:
-        kinds.setdefault((_cross_fits(recipe), _on_held(recipe)), recipe)
     found: dict[str, TeacherFit] = {}
-    for recipe in kinds.values():
-        for task in (base.with_recipe(recipe) for base in tasks):
-            fitted = [task.train]
-            if _cross_fits(recipe):
-                fitted += [inner for inner, _ in inner_parts(task)]
-            for train in fitted:
-                key = store.key("teacher", teacher_inputs(task, train))
-                found.setdefault(key, TeacherFit(task, train, store))
+    for task in _sharing(tasks, asking, store) or ():
+        fitted = [task.train]
+        if _cross_fits(task.recipe):
+            fitted += [inner for inner, _ in inner_parts(task)]
+        for train in fitted:
+            key = store.key("teacher", teacher_inputs(task, train))
+            found.setdefault(key, TeacherFit(task, train, store))
     return list(found.values())
