@@ -34,6 +34,10 @@ class PretrainedError(InputError):
     """A folder given as a pretrained encoder is not one, or its weights cannot be read."""
 
 
+class BundleError(InputError):
+    """A folder given as a student holds none, or one that is damaged."""
+
+
 class StoreError(UnderstudyError):
     """The store cannot be read or written, or holds a damaged artifact."""
 
