@@ -15,6 +15,7 @@ from rich.table import Table
 
 import orchestrator
 from orchestrator.cli.corpora import corpora_app
+from orchestrator.cli.dashboard import dashboard
 from orchestrator.cli.display import say_warning, show_pending, show_sweep
 from orchestrator.cli.shared import (
     File,
@@ -26,6 +27,7 @@ from orchestrator.cli.shared import (
     said_again,
 )
 from orchestrator.cli.store import store_app
+from orchestrator.cli.tracking import tracking_app
 from orchestrator.errors import InputError, UnderstudyError
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ experiments_app = typer.Typer(help="The experiment files it ships.", no_args_is_
 app.add_typer(corpora_app, name="corpora")
 app.add_typer(experiments_app, name="experiments")
 app.add_typer(store_app, name="store")
+app.add_typer(tracking_app, name="tracking")
+app.command()(dashboard)
 
 BestOf = Annotated[
     str | None, typer.Option("--best-of", help="Take the recipe of this sweep's best trial.")
@@ -275,30 +279,6 @@ def report(
         console.print(f"wrote {plots / name}")
     if result is None:
         console.print("There is no evaluation yet, so none is plotted.")
-
-
-@app.command()
-def dashboard(
-    file: Annotated[Path | None, typer.Argument(help="The experiment file (YAML).")] = None,
-    uri: Annotated[str | None, typer.Option(help="MLflow tracking URI instead.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
-) -> None:
-    """Serve MLflow on an experiment's tracking store, for this machine only unless told otherwise.
-
-    Example: `understudy dashboard experiments/demo.yaml --port 5000`
-    """
-    from orchestrator.experiment import load_experiment
-    from orchestrator.experiment.experiment import Tracking
-    from orchestrator.experiment.loading import is_recogniser_file, load_recogniser_experiment
-    from orchestrator.tracking.dashboard import run_dashboard
-
-    if uri is None and file is not None:
-        load = load_recogniser_experiment if is_recogniser_file(file) else load_experiment
-        uri = load(file).tracking.uri
-    uri = uri or Tracking().uri
-    console_for(as_json=False).print(f"Dashboard: http://{host}:{port} (Ctrl-C ends it)")
-    raise typer.Exit(run_dashboard(uri, host, port))
 
 
 @app.command()

@@ -23,7 +23,7 @@ def show_pending(console: Console, pending: int) -> None:
     if pending:
         console.print(
             f"MLflow has not taken {pending} journal segments yet; they are kept in the store, "
-            "and the same command sends them."
+            "and the same command, or understudy tracking repair, sends them."
         )
 
 

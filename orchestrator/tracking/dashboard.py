@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
 import sys
+from collections.abc import Callable, Sequence
 
-from orchestrator.errors import InputError, UnderstudyError
-from orchestrator.tracking.address import absolute_uri, has_secret, is_server, redacted, sqlite_path
+from orchestrator.errors import InputError
+from orchestrator.tracking.address import absolute_uri, has_secret, is_server, redacted
+from orchestrator.tracking.reading import check_database
+from orchestrator.tracking.serving import LOOPBACK, WebServer, names_of, run_servers
 
 
-def dashboard_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+def dashboard_command(uri: str, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """The command that serves the dashboard.
 
     A URI with credentials is not part of it, since other users of the machine can read command
-    lines: give it as the environment variable ``MLFLOW_BACKEND_STORE_URI``, as
-    :func:`run_dashboard` does.
+    lines: :func:`dashboard_server` gives it to the server's environment.
+
+    MLflow answers only those who call it by a name it knows, and takes changes only from pages of a
+    name it knows; for another address than this machine's own it is told the names.
 
     Args:
         uri: MLflow tracking URI of a database.
@@ -25,8 +27,7 @@ def dashboard_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> li
         port: Port to listen on, default 5000.
 
     Raises:
-        InputError: If ``uri`` is a server, which is its own dashboard, a folder, or an sqlite file
-            that does not exist.
+        InputError: If ``uri`` is a server, which is its own dashboard, or a folder.
     """
     if is_server(uri):
         raise InputError(
@@ -34,56 +35,73 @@ def dashboard_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> li
             "nothing to start"
         )
     uri = absolute_uri(uri)
-    database = sqlite_path(uri)
-    if database is not None and not database.is_file():
-        raise InputError(
-            f"tracking.uri: there is no database {database} yet; run the sweep or the evaluation "
-            "first, or start from the folder it was run in"
-        )
     command = [sys.executable, "-m", "mlflow", "server"]
     if not has_secret(uri):
         command += ["--backend-store-uri", uri]
-    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    # a line a request would bury the address
+    command += ["--uvicorn-opts", "--log-level=warning"]
+    if host not in LOOPBACK:
+        names = names_of(host)
+        if "MLFLOW_SERVER_ALLOWED_HOSTS" not in os.environ:
+            hosts = [form for name in names for form in (name, f"{name}:{port}")]
+            command += ["--allowed-hosts", ",".join(hosts)]
+        if "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS" not in os.environ:
+            origins = [f"http://{name}:{port}" for name in names]
+            command += ["--cors-allowed-origins", ",".join(origins)]
+    return command
 
 
-def run_dashboard(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
-    """Serve the dashboard until interrupted.
+def dashboard_server(uri: str, *, host: str = "127.0.0.1", port: int = 5000) -> WebServer:
+    """The server of the dashboard, ready to be run; arguments and errors of its command."""
+    command = dashboard_command(uri, host=host, port=port)
+    environment = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # for jobs that judge language models it would keep seven processes more
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": absolute_uri(uri),
+    }
+    return WebServer("MLflow", command, environment, host, port, health="/health")
+
+
+def run_dashboard(
+    uri: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    beside: Sequence[WebServer] = (),
+    say: Callable[[str], None] = print,
+) -> int:
+    """Serve the dashboard until interrupted, and say where it is once it answers.
 
     Args:
         uri: MLflow tracking URI of a database.
         host: Address to listen on, default this machine only.
         port: Port to listen on, default 5000.
+        beside: Servers to run beside it, such as the study's.
+        say: Is told, a line at a time, what people should know.
 
     Returns:
-        The server's exit code; 0 when interrupted from the keyboard.
+        The exit code of the server that ended first; 0 when interrupted from the keyboard.
 
     Raises:
-        InputError: As :func:`dashboard_command`.
-        UnderstudyError: If the port is taken.
+        InputError: As :func:`dashboard_command`; or there is no database of MLflow's.
+        UnderstudyError: If the database cannot be read, a port is taken, or a server does not
+            start.
     """
-    command = dashboard_command(uri, host, port)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UnderstudyError(
-                f"dashboard: {host}:{port} cannot be listened on ({error.strerror}); "
-                "give another port with --port"
-            ) from error
-    environment = {
-        **os.environ,
-        "MLFLOW_BACKEND_STORE_URI": absolute_uri(uri),
-        "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
-    }
-    server = subprocess.Popen(command, env=environment)
-    # whoever ends this command ends the server with it
-    before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    server = dashboard_server(uri, host=host, port=port)
+    check_database(absolute_uri(uri))
+    if host not in LOOPBACK:
+        say(
+            f"Warning: whoever reaches {host} at these ports reads everything here and may change "
+            "and delete it; nobody is asked for a password."
+        )
+
+    def ready() -> None:
+        say(f"Dashboard: {server.address} (Ctrl-C ends it)")
+        for other in beside:
+            say(f"{other.name}: {other.address}")
+
+    return run_servers([server, *beside], ready=ready)

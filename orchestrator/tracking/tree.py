@@ -8,6 +8,9 @@ from orchestrator.canonical import digest
 from orchestrator.store import Store
 from orchestrator.tracking.journal import Journal
 
+JOURNALS = "journal"
+"""Folder of a store under which every experiment's journals lie."""
+
 
 @dataclass(frozen=True)
 class RunTree:
@@ -25,7 +28,7 @@ class RunTree:
     @property
     def prefix(self) -> str:
         """Where the journals of this command lie in the store."""
-        return f"journal/{self.experiment}/{self.root}"
+        return f"{JOURNALS}/{self.experiment}/{self.root}"
 
     def key(self, *place: str | int) -> str:
         """The key of the run at a place below the top run; no place is the top run itself."""

@@ -250,6 +250,8 @@ def test_every_command_is_known_here() -> None:
         "store size",
         "submit",
         "sweep",
+        "tracking export",
+        "tracking repair",
     ]
 
 
@@ -318,21 +320,6 @@ def test_the_best_of_no_sweep_is_bad_input(tmp_path: Path, understudy: Callable[
 
     assert said.code == 2
     assert "there is no sweep called 'smal'" in said.err
-
-
-def test_the_dashboard_gets_the_tracking_uri_of_the_file(
-    tmp_path: Path, understudy: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served: list[tuple[object, ...]] = []
-    monkeypatch.setattr(
-        "orchestrator.tracking.dashboard.run_dashboard",
-        lambda *arguments: served.append(arguments) or 0,
-    )
-
-    said = understudy("dashboard", small.write(tmp_path), "--port", "5001")
-
-    assert (said.code, served) == (0, [(f"sqlite:///{tmp_path}/runs.db", "127.0.0.1", 5001)])
-    assert "http://127.0.0.1:5001" in said.out
 
 
 def test_an_interrupted_command_says_how_to_go_on(
