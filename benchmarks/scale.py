@@ -169,7 +169,7 @@ def measured(experiment: Experiment, folder: Path, *, tracking: bool) -> Figures
     slots = fold_runs_at_once(experiment.resources)
     with Progress("scale", Console(file=StringIO())) as progress:
         progress.enter("trials", fold_runs=len(planned) * search.trials, trials=search.trials)
-        watch = TimedWatch(progress, tree, search)
+        watch = TimedWatch(progress, tree, search, above={"": top}, tags={})
         searcher = TimedSearcher([run], listener=watch, budget=Budget(None, [run.study]))
         memory = Memory(searcher)
         simulated = Simulated(str(folder / "notes"))

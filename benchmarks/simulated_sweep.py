@@ -21,6 +21,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.searcher import Proposed, StudySearcher
 from orchestrator.sweep.watch import Watch
 from orchestrator.tracking.journal import Journal
+from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import FoldOutcome
 from orchestrator.training.state import derived_seed
 from orchestrator.training.task import FoldTask
@@ -41,7 +42,7 @@ class Simulated:
     notes: str
 
     def __call__(
-        self, task: FoldTask, *, store: Store, journal: Journal, parent: str
+        self, task: FoldTask, *, store: Store, journal: Journal, tree: RunTree, parent: str
     ) -> FoldOutcome:
         """Draw predictions that are better or worse by the recipe, and leave what a run leaves."""
         recipe = digest(task.recipe.model_dump(mode="json"))

@@ -28,6 +28,7 @@ from orchestrator.sweep.probing import probe_space
 from orchestrator.sweep.space import SearchSpace
 from orchestrator.sweep.space_checks import checked_space
 from orchestrator.teachers_to_fit import Networks, networks_of, networks_of_trials, present
+from orchestrator.tracking.address import absolute_uri
 from orchestrator.training.networks import build_network
 from orchestrator.training.student import student_key
 from orchestrator.training.task import UnlabelledSpeech
@@ -151,8 +152,10 @@ def plan(experiment: Experiment, *, progress: Callable[[int, int], None] | None 
     Raises:
         ExperimentError: the space is unknown or does not go with the recipe, nothing in it meets
             the constraints, or the study of this name belongs to another recipe, search or corpus.
+        InputError: runs can never be kept at the tracking URI.
         CorpusError, ProtocolError, PretrainedError: the input cannot be used.
     """
+    absolute_uri(experiment.tracking.uri)  # raises where runs can never be kept
     space = None if experiment.search is None else checked_space(experiment)
     store = Store(experiment.store)
     prepared = read_corpora(experiment, store, progress=progress)

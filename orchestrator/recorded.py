@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from orchestrator.canonical import digest
 from orchestrator.store import Store
+from orchestrator.teacher_runs import TeacherRun
+from orchestrator.teachers_to_fit import asks_teacher
 from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.service import Tracking
+from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import FoldOutcome, Role, run_fold
 from orchestrator.training.task import FoldTask
 
 
 def recorded_run(
-    task: FoldTask, *, store: Store, journal: Journal, parent: str, role: Role = "student"
+    task: FoldTask,
+    *,
+    store: Store,
+    journal: Journal,
+    tree: RunTree,
+    parent: str,
+    role: Role = "student",
+    teacher_evaluated: bool = False,
 ) -> FoldOutcome:
     """Run a fold with its epochs and validation scores in ``journal``; the caller ends the journal.
+
+    The run of the teacher that a student learns from is linked from it, and written where nobody
+    has yet. Of a student that the store had, the epochs are told as they were measured.
+
+    Args:
+        task: the fold run.
+        store: has what has been computed, and gets what is.
+        journal: of the fold run.
+        tree: of the command, for the teacher's run.
+        parent: key of the run above.
+        role: ``student`` (default) or ``teacher``.
+        teacher_evaluated: whether this command evaluates the student's teacher, too.
 
     Raises:
         Exception: whatever the fold run raises, after the journal has ended as FAILED with it.
@@ -26,11 +51,28 @@ def recorded_run(
         params={"corpus": task.corpus, "fold": task.fold, "seed": task.seed, "role": role},
         tags={"understudy.kind": "fold run", "understudy.emotions": ", ".join(task.emotions)},
     )
+    _tell_dataset(task, journal)
+    taught = role == "student" and asks_teacher(task.recipe)
+    teacher = None
+    if taught:
+        teacher = TeacherRun(task, store=store, tree=tree, evaluated=teacher_evaluated)
     try:
-        outcome = run_fold(task, store=store, reporter=journal, role=role)
+        outcome = run_fold(task, store=store, reporter=journal, role=role, teacher=teacher)
     except Exception as error:
-        journal.end("FAILED", reason=f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        if teacher is not None:
+            teacher.fail(reason)
+        journal.end("FAILED", reason=reason)
         raise
+    keys = {f"understudy.key.{role}": outcome.artifact.key}
+    if teacher is not None:
+        teacher.end()
+        journal.link("teacher", teacher.key)
+        keys["understudy.key.teacher"] = teacher.artifact
+    journal.tag(keys)
+    if outcome.reused:
+        for step, row in enumerate(outcome.history, 1):
+            journal.metrics(row, step=step)
     if outcome.notes:
         journal.artifact("notes.txt", "".join(f"{note}\n" for note in outcome.notes).encode())
     journal.metrics(
@@ -38,10 +80,27 @@ def recorded_run(
             "chosen/validation_macro_recall": outcome.validation.macro_recall,
             "chosen/validation_accuracy": outcome.validation.accuracy,
             "chosen/epoch": float(outcome.epoch),
+            "parameters": float(outcome.parameters),
         },
         step=outcome.epoch,
     )
     return outcome
+
+
+def _tell_dataset(task: FoldTask, journal: Journal) -> None:
+    """What it trains on and chooses by; how many are tested is not for it to know (law 1)."""
+    profile = {
+        name: {"utterances": len(some.ids), "speakers": len(set(some.speakers))}
+        | {task.emotions[label]: count for label, count in sorted(Counter(some.labels).items())}
+        for name, some in (("train", task.train), ("validation", task.validation))
+    }
+    journal.dataset(
+        name=f"{task.corpus} {task.fold}",
+        digest=digest([task.train.key(), task.validation.key()])[:32],
+        source=task.corpus,
+        profile=json.dumps(profile),
+        context="train and validation",
+    )
 
 
 @contextmanager

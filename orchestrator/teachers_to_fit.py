@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from orchestrator.experiment.recipe import DataCurriculum, Recipe
 from orchestrator.store import Store
+from orchestrator.teacher_runs import TeacherRun
+from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import Role
 from orchestrator.training.knowledge import inner_parts
 from orchestrator.training.state import fold_run_state
@@ -177,6 +179,8 @@ class TeacherFit:
     task: FoldTask
     train: Utterances
     store: Store
+    tree: RunTree | None = None
+    """Of the command, in whose record the fit of a fold's own teacher is told; none: nowhere."""
 
     @property
     def threads(self) -> int:
@@ -186,15 +190,34 @@ class TeacherFit:
     def __call__(self) -> bool:
         """Fit it unless the store has it; whether the store had it."""
         task = self.task
-        with fold_run_state(
-            seed=task.seed, threads=task.threads, deterministic=task.deterministic, gpus=task.gpus
-        ):
-            fitted = teacher_artifact(task, self.store, train=self.train, reporter=Silent())
+        told = None
+        if self.tree is not None and self.train.ids == task.train.ids:
+            told = TeacherRun(task, store=self.store, tree=self.tree)
+        try:
+            with fold_run_state(
+                seed=task.seed,
+                threads=task.threads,
+                deterministic=task.deterministic,
+                gpus=task.gpus,
+            ):
+                fitted = teacher_artifact(
+                    task, self.store, train=self.train, reporter=told or Silent()
+                )
+        except Exception as error:
+            if told is not None:
+                told.fail(f"{type(error).__name__}: {error}")
+            raise
+        if told is not None:
+            told.end()
         return fitted.reused
 
 
 def teachers_of_trials(
-    tasks: Sequence[FoldTask], recipes: Iterable[Recipe], store: Store
+    tasks: Sequence[FoldTask],
+    recipes: Iterable[Recipe],
+    store: Store,
+    *,
+    tree: RunTree | None = None,
 ) -> list[TeacherFit]:
     """The teachers that every trial of a sweep shares, those of inner speaker folds among them.
 
@@ -205,6 +228,7 @@ def teachers_of_trials(
         tasks: every fold run of one trial, whatever their recipes.
         recipes: of random draws from the space.
         store: that has them, or will.
+        tree: of the command, for their runs; default: they are told of nowhere.
     """
     asking = [recipe for recipe in recipes if asks_teacher(recipe)]
     if any(task.teacher_workers > 1 for task in tasks):
@@ -216,5 +240,5 @@ def teachers_of_trials(
             fitted += [inner for inner, _ in inner_parts(task)]
         for train in fitted:
             key = store.key("teacher", teacher_inputs(task, train))
-            found.setdefault(key, TeacherFit(task, train, store))
+            found.setdefault(key, TeacherFit(task, train, store, tree))
     return list(found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from orchestrator.errors import TrainingError
 from orchestrator.recorded import ended_by_errors, recorded_run
 from orchestrator.store import Store
 from orchestrator.tracking.journal import Event, Journal, read_segment
+from orchestrator.tracking.tree import RunTree
+from orchestrator.training.fold_run import FoldOutcome
 from tests.training.tiny import Home
 
 
@@ -88,13 +91,32 @@ def events(store: Store, key: str = "run") -> list[Event]:
     ]
 
 
+def run(home: Home, store: Store, journal: Journal, **how: Any) -> FoldOutcome:
+    tree = RunTree(store, "tiny", "sweep")
+    how = {"task": home.task(), **how}
+    return recorded_run(
+        how.pop("task"), store=store, journal=journal, tree=tree, parent="trial", **how
+    )
+
+
+def of_kind(told: list[Event], kind: str) -> list[Event]:
+    return [event for event in told if event["event"] == kind]
+
+
 def test_a_run_is_told_with_its_epochs_and_what_validation_chose(home: Home, store: Store) -> None:
     journal = journal_of(store)
-    outcome = recorded_run(home.task(), store=store, journal=journal, parent="trial")
+    outcome = run(home, store, journal)
     journal.end("FINISHED")
-    start, *metrics, end = events(store)
+    start, dataset, *_, end = events(store)
+    metrics = of_kind(events(store), "metrics")
 
     assert (start["event"], start["parent"]) == ("start", "trial")
+    assert (dataset["name"], dataset["source"]) == ("synthetic speaker=s1m", "synthetic")
+    profile = json.loads(dataset["profile"])
+    assert profile["train"]["utterances"] == len(home.task().train.ids)
+    assert "test" not in profile
+    (tags,) = of_kind(events(store), "tags")
+    assert tags["tags"]["understudy.key.student"] == outcome.artifact.key
     assert start["name"] == "synthetic speaker=s1m seed 0"
     assert start["params"] == {
         "corpus": "synthetic",
@@ -109,33 +131,34 @@ def test_a_run_is_told_with_its_epochs_and_what_validation_chose(home: Home, sto
         "chosen/validation_macro_recall": outcome.validation.macro_recall,
         "chosen/validation_accuracy": outcome.validation.accuracy,
         "chosen/epoch": outcome.epoch,
+        "parameters": outcome.parameters,
     }
     assert end["status"] == "FINISHED"
 
 
 def test_a_run_of_the_teacher_says_so(home: Home, store: Store) -> None:
     journal = journal_of(store)
-    outcome = recorded_run(
-        home.task(), store=store, journal=journal, parent="teacher", role="teacher"
-    )
+    outcome = run(home, store, journal, role="teacher")
     journal.flush()
 
     assert events(store)[0]["params"]["role"] == "teacher"
     assert outcome.artifact.path.parent.parent.name == "teacher"
 
 
-def test_a_run_that_was_reused_tells_what_was_chosen_and_no_epochs(
+def test_a_run_that_was_reused_tells_its_epochs_as_they_were_measured(
     home: Home, store: Store
 ) -> None:
-    recorded_run(home.task(), store=store, journal=journal_of(store, "first"), parent="trial")
-    journal = journal_of(store, "second")
-    outcome = recorded_run(home.task(), store=store, journal=journal, parent="trial")
-    journal.end("FINISHED")
-    told = [event for event in events(store, "second") if event["event"] == "metrics"]
+    run(home, store, first := journal_of(store, "first"))
+    first.end()
+    outcome = run(home, store, journal := journal_of(store, "second"))
+    journal.end()
+    before, after = (of_kind(events(store, key), "metrics") for key in ("first", "second"))
 
     assert outcome.reused
-    assert len(told) == 1
-    assert told[0]["values"]["chosen/epoch"] == outcome.epoch
+    assert [event["step"] for event in after] == [event["step"] for event in before]
+    for one, other in zip(before, after, strict=True):
+        one["values"].pop("learning_rate", None)
+        assert one["values"] == other["values"]
 
 
 @pytest.mark.parametrize("error", [TrainingError("a loss is nan"), MemoryError("out of memory")])
@@ -147,8 +170,8 @@ def test_a_run_that_fails_is_told_with_its_reason_and_fails(
 
     monkeypatch.setattr(recorded_module, "run_fold", run_fold)
     with pytest.raises(type(error)) as raised:
-        recorded_run(home.task(), store=store, journal=journal_of(store), parent="trial")
-    start, end = events(store)
+        run(home, store, journal_of(store))
+    start, _, end = events(store)
 
     assert raised.value is error
     assert (start["event"], end["event"]) == ("start", "end")
@@ -170,7 +193,7 @@ def test_a_run_that_ran_out_of_memory_once_says_so_also_when_it_is_reused(
     outcomes = []
     for key in ("first", "second"):
         journal = journal_of(store, key)
-        outcomes.append(recorded_run(home.task(), store=store, journal=journal, parent="trial"))
+        outcomes.append(run(home, store, journal))
         journal.end("FINISHED")
         assert [e["name"] for e in events(store, key) if e["event"] == "artifact"] == ["notes.txt"]
 
@@ -186,5 +209,5 @@ def test_a_run_that_ran_out_of_memory_once_says_so_also_when_it_is_reused(
 def test_a_run_of_which_there_is_nothing_to_say_has_no_notes(home: Home, store: Store) -> None:
     journal = journal_of(store)
 
-    assert recorded_run(home.task(), store=store, journal=journal, parent="trial").notes == ()
+    assert run(home, store, journal).notes == ()
     assert not any(event["event"] == "artifact" for event in events(store))

@@ -17,7 +17,6 @@ from orchestrator.canonical import digest
 from orchestrator.capacity.memory_probe import MemoryProbe
 from orchestrator.cluster_session import connect, fold_runs_at_once, packed, shards_on_ray
 from orchestrator.errors import ExperimentError, UnderstudyError
-from orchestrator.evaluation.metrics import METRICS, scores
 from orchestrator.evaluation.provenance import sources_digest
 from orchestrator.evaluation.result import (
     ablation_changes,
@@ -26,6 +25,7 @@ from orchestrator.evaluation.result import (
 )
 from orchestrator.evaluation.sealed import Job, Scored, Unsealed, evaluation_jobs, unseal
 from orchestrator.evaluation.selection import refuse_other_corpora, selected_briefly
+from orchestrator.evaluation.system_runs import end_runs, show_systems, start_runs, tell_test
 from orchestrator.evaluation.workers import Failed, run_jobs
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
@@ -40,9 +40,11 @@ from orchestrator.preparation import (
 )
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
+from orchestrator.run_origin import origin_tags
 from orchestrator.store import Store
 from orchestrator.store.use import using
 from orchestrator.sweep.belonging import recipe_and_features
+from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.inputs import plain
@@ -85,6 +87,7 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         EvaluationError: a fold run failed; names each and why. The others are kept in the store.
         CorpusError, ProtocolError, PretrainedError: the input cannot be used.
     """
+    absolute_uri(experiment.tracking.uri)  # raises where runs can never be kept
     folder = result_folder(experiment)
     store = Store(experiment.store, used_by=folder.removeprefix("results/"))
     settings = experiment.evaluate
@@ -126,8 +129,11 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
-        top = _start_runs(
-            tree, experiment, protocols, fingerprints, jobs_of={j.system for j in jobs}
+        if tracking.problem:
+            progress.note(tracking.problem)
+        tags = origin_tags(prepared, protocols=protocols.values(), seeds=settings.seeds)
+        top = start_runs(
+            tree, experiment, prepared, systems={job.system for job in jobs}, tags=tags
         )
         with ended_by_errors(top, tracking):
             compute_inputs(
@@ -176,7 +182,9 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             for name, picture in sorted(pictures.items()):
                 store.write_bytes(f"{folder}/{name}", picture)
             store.noted_all()
-        _end_runs(tree, top, result)
+            progress.enter("pictures and the best student")
+            show_systems(tree, top, experiment, done, result)
+        end_runs(tree, top, result)
         pending = tracking.close(timeout=60.0)
     return EvaluationOutcome(
         result=result,
@@ -222,7 +230,7 @@ def _unsealed(
         task = one.job.task
         unsealed = unseal(one, places[task.corpus, task.fold, task.seed])
         done.append((one, unsealed))
-        _journal_test(tree, one, unsealed)
+        tell_test(tree, one, unsealed)
         progress.fold_run(reused=one.reused)
         for note in one.notes:
             progress.note(f"{_title(one.job)}: {note}")
@@ -256,69 +264,6 @@ def _root(experiment: Experiment, fingerprints: dict[str, str]) -> str:
         what["choices"] = {place: choice.overrides for place, choice in chosen.items()}
     own = own_protocols(experiment)
     return f"evaluation-{digest([what | {'protocols': own}, fingerprints])[:12]}"
-
-
-def _start_runs(
-    tree: RunTree,
-    experiment: Experiment,
-    protocols: dict[str, str],
-    fingerprints: dict[str, str],
-    *,
-    jobs_of: set[str],
-) -> Any:
-    top = tree.journal()
-    tags = {
-        "understudy.kind": "evaluation",
-        "understudy.selection": experiment.evaluate.selection,
-        "understudy.protocol": "; ".join(protocols.values()),
-        "understudy.corpus": "; ".join(f"{k} {v}" for k, v in fingerprints.items()),
-        "understudy.version": orchestrator.__version__,
-    }
-    variant = f" ({experiment.variant})" if experiment.variant else ""
-    whole = resolved(experiment)
-    top.start(
-        name=f"evaluation {experiment.name}{variant}",
-        parent=None,
-        params={"recipe": whole["recipe"], "features": whole["features"]},
-        tags=tags,
-    )
-    changes = ablation_changes(experiment)
-    for system in sorted(jobs_of):
-        tree.journal(system).start(
-            name=system,
-            parent=tree.key(),
-            params=changes.get(system),
-            tags=tags | {"understudy.kind": "system"},
-        )
-    return top
-
-
-def _journal_test(tree: RunTree, scored: Scored, unsealed: Unsealed) -> None:
-    classes = scored.logits.shape[1]
-    found = scores(unsealed.labels, unsealed.predictions, classes)
-    journal = tree.journal(*scored.job.place)
-    journal.metrics(
-        {f"test/{name}": getattr(found, name) for name in METRICS} | {"test/n": float(found.n)},
-        step=scored.epoch,
-    )
-    journal.end("FINISHED")
-
-
-def _end_runs(tree: RunTree, top: Any, result: dict[str, Any]) -> None:
-    for entry in result["summary"]:
-        journal = tree.journal(entry["system"])
-        values = {
-            f"test/{metric}_{what}": entry[f"{metric}_{what}"]
-            for metric in METRICS
-            for what in ("mean", "std")
-            if entry[f"{metric}_{what}"] is not None
-        }
-        journal.metrics({f"{entry['corpus']}/{k}": v for k, v in values.items()}, step=0)
-        journal.end("FINISHED")
-        top.metrics(
-            {f"{entry['corpus']}/{entry['system']}/{k}": v for k, v in values.items()}, step=0
-        )
-    top.end("FINISHED")
 
 
 def _write(store: Store, folder: str, result: dict[str, Any]) -> None:

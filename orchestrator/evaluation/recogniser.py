@@ -38,6 +38,7 @@ from orchestrator.speech_sources import (
 )
 from orchestrator.store import Store
 from orchestrator.store.use import using
+from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.files import FACTS, read_json
@@ -134,6 +135,7 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
         CorpusError, ProtocolError, ExperimentError: the input cannot be used.
         TrainingError: a fit failed; those that had ended are kept in the store.
     """
+    absolute_uri(experiment.tracking.uri)  # raises where runs can never be kept
     folder = recogniser_folder(experiment)
     store = Store(experiment.store, used_by=folder.removeprefix("results/"))
     with (
@@ -155,6 +157,8 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
+        if tracking.problem:
+            progress.note(tracking.problem)
         top = tree.journal()
         top.start(
             name=f"recogniser {experiment.name}",

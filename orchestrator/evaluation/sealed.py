@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 
 from orchestrator.errors import ExperimentError
+from orchestrator.evaluation.metrics import Scores
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.changes import ablation_recipes, of_place
 from orchestrator.experiment.evaluate import System
@@ -28,6 +29,8 @@ class Job:
     sealed: Unlabelled
     pictured: bool = False
     """Draw what the student attends to in an utterance."""
+    teacher: Recipe | None = None
+    """Of the system ``teacher`` of the same fold, if that is evaluated too."""
 
     @property
     def role(self) -> Role:
@@ -52,6 +55,12 @@ class Scored:
     reused: bool
     notes: tuple[str, ...] = ()
     """What is to be known of how its network came about."""
+    trained: str = ""
+    """Store key of the trained network."""
+    validation: Scores | None = None
+    """What its kept epoch scored on validation."""
+    history: tuple[Mapping[str, float], ...] = ()
+    """What was measured after each epoch."""
     picture: bytes | None = None
     """PNG of what the student attends to, if the job asks for one."""
 
@@ -80,7 +89,10 @@ def evaluation_jobs(experiment: Experiment, planned: list[PlannedFold]) -> list[
             pictured = attends and task.corpus not in drawn
             if attends:
                 drawn.add(task.corpus)
-            jobs.append(Job(system=system, task=task, sealed=sealed, pictured=pictured))
+            teacher = None if system == "teacher" else by_place[entry.place].get("teacher")
+            jobs.append(
+                Job(system=system, task=task, sealed=sealed, pictured=pictured, teacher=teacher)
+            )
     return jobs
 
 

@@ -17,10 +17,12 @@ from orchestrator.evaluation.sealed import Job, Scored
 from orchestrator.experiment.experiment import Resources
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Artifact, Store
+from orchestrator.teachers_to_fit import asks_teacher
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.fold_run import predict
 from orchestrator.training.state import fold_run_state
 from orchestrator.training.task import FoldTask
+from orchestrator.training.teacher import teacher_inputs
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +52,10 @@ class FoldWorker:
             job.task,
             store=self.store,
             journal=journal,
+            tree=self.tree,
             parent=self.tree.key(job.system),
             role=job.role,
+            teacher_evaluated=_same_teacher(job),
         )
         predictions = predict(
             job.task, job.sealed, store=self.store, trained=outcome.artifact, role=job.role
@@ -69,6 +73,9 @@ class FoldWorker:
             parameters=outcome.parameters,
             reused=outcome.reused,
             notes=outcome.notes,
+            trained=outcome.artifact.key,
+            validation=outcome.validation,
+            history=outcome.history,
             picture=picture,
         )
 
@@ -80,6 +87,16 @@ class FoldWorker:
         except Exception as error:
             log.warning("%s, %s: no picture of attention: %s", task.corpus, task.fold, error)
             return None
+
+
+def _same_teacher(job: Job) -> bool:
+    """Whether the teacher that a student listens to is a system of the evaluation itself."""
+    if job.teacher is None or not asks_teacher(job.task.recipe):
+        return False
+    own, other = (
+        teacher_inputs(task, task.train) for task in (job.task, job.task.with_recipe(job.teacher))
+    )
+    return own == other
 
 
 def run_jobs(

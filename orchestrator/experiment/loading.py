@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from orchestrator.errors import ExperimentError, nearest
 from orchestrator.experiment import reading
 from orchestrator.experiment.complaints import paragraph
+from orchestrator.experiment.credentials import refuse_written_passwords
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.overrides import apply_overrides, parse_overrides
 from orchestrator.experiment.recogniser import RecogniserExperiment
@@ -90,6 +91,7 @@ def _read(
     file = Path(path).expanduser()
     data, origins = _merged(file, overrides=overrides, variant=variant)
     own = {key: value for key, value in data.items() if key != "variants"}
+    refuse_written_passwords(own, source=str(file))
     names = os.environ if environment is None else environment
     own = reading.substitute(own, names, source=str(file))
     if "variants" in data:

@@ -33,6 +33,8 @@ class Proposed:
     """In the order in which they were run."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What else it last reported."""
+    course: str = ""
+    """What :class:`~orchestrator.sweep.course.Course` told of its fold runs."""
     stopped: str = ""
     """Why it was told to stop, if it was."""
     reported: frozenset[int] = frozenset()
@@ -211,6 +213,7 @@ class StudySearcher(Searcher):
             "seeds": json.loads(result["seeds"]),
             "seconds": trial.facts.get("seconds", 0.0) + result["seconds"],
         }
+        trial.course = result.get("course", "")
         self._costs(trial, result)
         self.listener.ran(trial, new, result)
         if not all(map(math.isfinite, folds.values())):

@@ -19,8 +19,10 @@ from orchestrator.experiment.search import Search
 from orchestrator.preparation import Prepared, compute_inputs, read_corpora
 from orchestrator.progress import Progress
 from orchestrator.recorded import ended_by_errors
+from orchestrator.run_origin import origin_tags
 from orchestrator.store import Store
 from orchestrator.store.use import using
+from orchestrator.sweep.best_shown import show_best
 from orchestrator.sweep.budget import Budget
 from orchestrator.sweep.checking import check_draws, check_search, refuse_resources
 from orchestrator.sweep.nested import inner_planned, inner_protocols
@@ -36,6 +38,7 @@ from orchestrator.sweep.trial import TrialContext
 from orchestrator.sweep.tune_trials import run_trials
 from orchestrator.sweep.watch import Watch
 from orchestrator.teachers_to_fit import teachers_of_trials
+from orchestrator.tracking.address import absolute_uri
 from orchestrator.tracking.service import start_tracking
 from orchestrator.tracking.tree import RunTree
 from orchestrator.training.task import FoldTask
@@ -135,6 +138,7 @@ def _search_of(experiment: Experiment) -> Search:
 def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> SearchesOutcome:
     """Run the searches that ``plan`` makes, one Tune run for all of them."""
     search = _search_of(experiment)
+    absolute_uri(experiment.tracking.uri)  # raises where runs can never be kept
     store = Store(experiment.store, used_by=experiment.name)
     with (
         Progress(f"{root} {experiment.name}", console) as progress,
@@ -158,13 +162,16 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
         tracking = start_tracking(
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
-        top = start_runs(tree, experiment, runs, root=root)
-        watch = Watch(progress, tree, search)
-        watch.resume(before)
+        if tracking.problem:
+            progress.note(tracking.problem)
+        tags = origin_tags(prepared, protocols=[run.protocol for run in runs], seeds=search.seeds)
+        journals = start_runs(tree, experiment, runs, prepared, root=root, tags=tags)
+        watch = Watch(progress, tree, search, above=journals, tags=tags)
+        watch.resume({run.name: summary for run, summary in zip(runs, before, strict=True)})
         earlier = [
             _fold_runs_of_ended(run, summary) for run, summary in zip(runs, before, strict=True)
         ]
-        with ended_by_errors(top, tracking):
+        with ended_by_errors(journals[""], tracking):
             if working:
                 compute_inputs(
                     experiment,
@@ -173,7 +180,7 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
                     run_shards=shards_on_ray(experiment.resources, progress),
                     tree=tree,
                 )
-                _fit_teachers(experiment, runs, recipes, store, progress)
+                _fit_teachers(experiment, runs, recipes, tree, progress)
                 slots = packed(experiment.resources, probe, progress)
                 progress.enter(
                     "trials",
@@ -211,7 +218,10 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
             )
             for place, summary in enumerate(after)
         ]
-        end_runs(tree, top, runs, outcomes, search)
+        if working:
+            progress.enter("pictures and the best student")
+            show_best(experiment, runs, after, tree=tree, journals=journals)
+        end_runs(journals, runs, outcomes, search)
         pending = tracking.close(timeout=60.0)
     return SearchesOutcome(
         searches={
@@ -240,13 +250,13 @@ def _fit_teachers(
     experiment: Experiment,
     runs: Sequence[SearchRun],
     recipes: Sequence[Recipe],
-    store: Store,
+    tree: RunTree,
     progress: Progress,
 ) -> None:
     """The teachers that all trials share, before any student: nobody waits for one in a trial."""
     tasks = [task for run in runs for seeds in run.tasks.values() for task in seeds]
     try:
-        if fits := teachers_of_trials(tasks, recipes, store):
+        if fits := teachers_of_trials(tasks, recipes, tree.store, tree=tree):
             shards_on_ray(experiment.resources, progress)("teachers", fits)
     except (TrainingError, ray.exceptions.RayTaskError):
         # not every trial may need it; those that do fit it again, and fail with its reason

@@ -24,6 +24,7 @@ from orchestrator.recorded import recorded_run
 from orchestrator.source_encoder import refuse_heads
 from orchestrator.store import Store
 from orchestrator.sweep.costs import beyond, student_costs
+from orchestrator.sweep.course import Course
 from orchestrator.sweep.search_run import Tasks
 from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.tree import RunTree
@@ -39,7 +40,7 @@ class RunFold(Protocol):
     """How a fold run is run: as :func:`orchestrator.recorded.recorded_run`."""
 
     def __call__(
-        self, task: FoldTask, *, store: Store, journal: Journal, parent: str
+        self, task: FoldTask, *, store: Store, journal: Journal, tree: RunTree, parent: str
     ) -> FoldOutcome:
         """Train the student of a fold."""
 
@@ -87,6 +88,7 @@ class TrialActor(tune.Trainable):
         self.recipe: Recipe | None = None
         self.costs: dict[str, int] = {}
         self.scores: dict[str, dict[str, float]] = {}
+        self.course = Course()
         order = sorted(self.tasks)
         name = self.context.experiment.name
         random.Random(derived_seed("fold-order", name, *self.place)).shuffle(order)
@@ -113,6 +115,8 @@ class TrialActor(tune.Trainable):
             known = isinstance(error, UnderstudyError)
             reason = f"{place}: {error if known else f'{type(error).__name__}: {error}'}"
             return {"failed": reason, "complete": False, "done": True}
+        for task, outcome in zip(self.tasks[place], outcomes, strict=True):
+            self.course.add(task, outcome)
         metric = self._search.metric
         self.scores[place] = {
             str(task.seed): getattr(outcome.validation, metric)
@@ -133,6 +137,7 @@ class TrialActor(tune.Trainable):
             "seconds": time.perf_counter() - began,
             "computed": sum(not outcome.reused for outcome in outcomes),
             "reused": sum(outcome.reused for outcome in outcomes),
+            "course": self.course.told(),
             "notes": json.dumps(
                 sorted({f"{place}: {note}" for outcome in outcomes for note in outcome.notes})
             ),
@@ -151,6 +156,7 @@ class TrialActor(tune.Trainable):
                     task,
                     store=self.context.store,
                     journal=journal,
+                    tree=tree,
                     parent=tree.key(*self.place),
                 )
             )

@@ -9,13 +9,15 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from orchestrator.evaluation.run_tables import confusion_csv
 from orchestrator.evaluation.statistics import t_interval
 from orchestrator.experiment.search import Search
 from orchestrator.progress import Progress
+from orchestrator.sweep.course import read_course
 from orchestrator.sweep.searcher import Proposed
 from orchestrator.sweep.summary import SweepSummary
 from orchestrator.sweep.trial import trial_place
-from orchestrator.tracking.journal import Status
+from orchestrator.tracking.journal import Journal, Status
 from orchestrator.tracking.tree import RunTree
 
 STATUS: Mapping[TrialState, Status] = {
@@ -25,19 +27,41 @@ STATUS: Mapping[TrialState, Status] = {
 }
 
 
+RELATIVE = ("rank", "z")
+"""Aggregates that are relative to the trials of their time."""
+
+
 class Watch:
     """Hears of every trial before its study does, and counts fold runs.
 
     A trial's run is written here and not where it runs: only here is it known how it ended.
+
+    Args:
+        progress: what is shown while it runs.
+        tree: of the command.
+        search: the section.
+        above: journals of the runs that trials are under, by the name of their search.
+        tags: of all runs of the command.
     """
 
-    def __init__(self, progress: Progress, tree: RunTree, search: Search) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        tree: RunTree,
+        search: Search,
+        *,
+        above: Mapping[str, Journal],
+        tags: Mapping[str, str],
+    ) -> None:
         self.progress = progress
         self.tree = tree
         self.search = search
+        self.above = above
+        self.tags = dict(tags)
         self.computed = 0
         self.reused = 0
         self._best: tuple[float, str] | None = None
+        self._highest: dict[str, float] = {}
 
     def began(self, trial: Proposed) -> None:
         """Its run begins, or goes on."""
@@ -46,7 +70,8 @@ class Watch:
             name=self._name(trial),
             parent=parent,
             params=trial.overrides,
-            tags={"understudy.kind": "trial", "understudy.protocol": trial.run.protocol},
+            tags=self.tags
+            | {"understudy.kind": "trial", "understudy.protocol": trial.run.protocol},
         )
 
     def ran(self, trial: Proposed, places: Sequence[str], report: Mapping[str, Any]) -> None:
@@ -66,10 +91,16 @@ class Watch:
         measured: dict[str, float] = {
             cost: float(trial.facts[cost]) for cost in ("macs", "parameters") if cost in trial.facts
         }
-        if values:
-            measured |= self._scores(trial, values[0])
+        # of one with a failed fold nothing is averaged (law 3)
+        if trial.folds and state != TrialState.FAIL:
+            self._tell_course(trial, journal)
+            measured |= self._scores(trial, values)
+        if "seconds" in trial.facts:
+            measured["seconds"] = trial.facts["seconds"]
         if measured:
             journal.metrics(measured, step=len(trial.folds))
+        if values:
+            self._tell_above(trial, values[0])
         journal.end(STATUS[state], reason=reason)
         name = self._name(trial)
         if state == TrialState.FAIL:
@@ -80,27 +111,53 @@ class Watch:
             self._lead(values[0], name)
         self.progress.trial(best="" if self._best is None else self._best[1])
 
-    def resume(self, summaries: Sequence[SweepSummary]) -> None:
-        """Take over the best of the trials that ended before, where there is one search."""
-        if len(summaries) > 1:
-            return
-        for trial in summaries[0].trials:
-            if trial["state"] == "complete":
-                self._lead(trial["value"], f"trial {trial['number']}")
+    def resume(self, summaries: Mapping[str, SweepSummary]) -> None:
+        """Take over the best of the trials that ended before, of each search by its name."""
+        for name, summary in summaries.items():
+            for trial in summary.trials:
+                if trial["state"] != "complete":
+                    continue
+                self._highest[name] = max(trial["value"], self._highest.get(name, trial["value"]))
+                if len(summaries) == 1:
+                    self._lead(trial["value"], f"trial {trial['number']}")
 
     def _lead(self, value: float, name: str) -> None:
-        if self.search.aggregate in ("rank", "z"):
-            return  # relative to the trials of its time: who leads is seen at the end
+        if self.search.aggregate in RELATIVE:
+            return  # who leads is seen at the end
         if self._best is None or value > self._best[0]:
             self._best = value, f"{self.search.metric} {100 * value:.1f} ({name}, validation)"
 
-    def _scores(self, trial: Proposed, score: float) -> dict[str, float]:
-        """The mean over folds with its interval, and what else was made of the folds."""
+    def _tell_course(self, trial: Proposed, journal: Journal) -> None:
+        """The mean of its fold runs epoch by epoch, and what they confuse on validation."""
+        told = read_course(trial.course)
+        for epoch, row in enumerate(told["curves"], 1):
+            journal.metrics({f"curve/{name}": value for name, value in row.items()}, step=epoch)
+        for corpus, found in told["confusions"].items():
+            name = f"validation/{corpus}-confusion.csv"
+            journal.artifact(name, confusion_csv(found["counts"], found["emotions"]))
+
+    def _tell_above(self, trial: Proposed, score: float) -> None:
+        """The course of the search, as curves over the trials' numbers."""
+        if self.search.aggregate in RELATIVE:
+            return
+        name = trial.run.name
+        self._highest[name] = max(score, self._highest.get(name, score))
+        self.above[name].metrics(
+            {"search/score": score, "search/best": self._highest[name]}, step=trial.number
+        )
+
+    def _scores(self, trial: Proposed, values: Sequence[float]) -> dict[str, float]:
+        """The mean over folds with its interval, and what else was made of the folds.
+
+        That of a trial that did not run them all is another measure, under another name.
+        """
         metric, kind = f"validation/{self.search.metric}", self.search.aggregate
+        if not values:
+            metric = f"partial/{metric}"
         interval = t_interval(list(trial.folds.values()))
         found = {metric: interval.mean, f"{metric}_n": float(interval.n)}
-        if kind != "mean":
-            found[f"score/{kind}"] = score
+        if kind != "mean" and values:
+            found[f"score/{kind}"] = values[0]
         if interval.low is not None and interval.high is not None:
             std = statistics.stdev(trial.folds.values())
             found |= {
@@ -110,7 +167,7 @@ class Watch:
             }
         return found
 
-    def _journal(self, trial: Proposed) -> Any:
+    def _journal(self, trial: Proposed) -> Journal:
         return self.tree.journal(*trial_place(trial.run.name, trial.number))
 
     def _name(self, trial: Proposed) -> str:

@@ -17,7 +17,7 @@ from orchestrator.store import Artifact, Store
 from orchestrator.training.inputs import plain
 from orchestrator.training.knowledge import inner_parts, knowledge_artifact, knowledge_key
 from orchestrator.training.state import derived_seed
-from orchestrator.training.task import FoldTask, Silent, Unlabelled
+from orchestrator.training.task import FoldTask, Reporter, Silent, Unlabelled
 
 StudentOf = Callable[[FoldTask], Artifact]
 """Trains a student, or finds it in the store."""
@@ -25,13 +25,16 @@ LogitsOf = Callable[[FoldTask, Artifact, Unlabelled], NDArray[Any]]
 """What a trained student says of some utterances, ``(utterances, classes)``."""
 
 
-def difficulty_inputs(task: FoldTask, store: Store, *, build: bool = True) -> dict[str, Any]:
+def difficulty_inputs(
+    task: FoldTask, store: Store, *, build: bool = True, reporter: Reporter | None = None
+) -> dict[str, Any]:
     """What a student's store key needs of its curriculum.
 
     Args:
         task: the fold run.
         store: has the teachers, and gets what is missing.
         build: see to the teachers' knowledge, too; otherwise nothing is fitted.
+        reporter: hears the epochs of the fold's own teacher, if that is fitted; default: nobody.
 
     Raises:
         TrainingError: as :func:`fixed_difficulty`.
@@ -44,7 +47,7 @@ def difficulty_inputs(task: FoldTask, store: Store, *, build: bool = True) -> di
         case "teacher-loss" | "teacher-probability":
             kind = section.knowledge
             inputs["difficulty"] = (
-                knowledge_artifact(task, store, reporter=Silent(), kind=kind).key
+                knowledge_artifact(task, store, reporter=reporter or Silent(), kind=kind).key
                 if build
                 else knowledge_key(task, store, kind=kind)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from orchestrator.canonical import JSON
 from orchestrator.errors import TrainingError
 from orchestrator.evaluation.metrics import Scores, scores
 from orchestrator.store import Artifact, Store
-from orchestrator.training.files import FACTS, VALIDATION, read_json
+from orchestrator.training.files import FACTS, HISTORY, VALIDATION, read_json
 from orchestrator.training.state import fold_run_state
 from orchestrator.training.student import student_artifact, student_logits
 from orchestrator.training.task import FoldTask, Reporter, Unlabelled
@@ -36,6 +36,8 @@ class FoldOutcome:
     """Wall time; near zero when the store had it. Never part of a result file."""
     notes: tuple[str, ...] = ()
     """What whoever reads its numbers should know of how they came about."""
+    history: tuple[Mapping[str, float], ...] = ()
+    """What was measured after each epoch, from the first."""
 
     @property
     def reused(self) -> bool:
@@ -44,12 +46,24 @@ class FoldOutcome:
 
 
 def run_fold(
-    task: FoldTask, *, store: Store, reporter: Reporter, role: Role = "student"
+    task: FoldTask,
+    *,
+    store: Store,
+    reporter: Reporter,
+    role: Role = "student",
+    teacher: Reporter | None = None,
 ) -> FoldOutcome:
     """Train the student (or only the teacher) of one fold, choosing its epoch on validation.
 
     Everything on the way (teacher, knowledge) is taken from the store or put there. No test
     utterance is touched.
+
+    Args:
+        task: what to train on, and how.
+        store: where everything lies and goes.
+        reporter: hears the epochs of what is asked for.
+        role: ``student`` (default) or ``teacher``.
+        teacher: hears the epochs of a student's teacher, if that is fitted now; default: nobody.
 
     Raises:
         TrainingError: a loss is not finite, or a worker failed.
@@ -60,7 +74,7 @@ def run_fold(
         if role == "teacher":
             artifact = teacher_artifact(task, store, train=task.train, reporter=reporter)
         else:
-            artifact = student_artifact(task, store, reporter=reporter)
+            artifact = student_artifact(task, store, reporter=reporter, teacher=teacher)
     logits = np.load(artifact.path / VALIDATION)
     facts = read_json(artifact.path / FACTS)
     return FoldOutcome(
@@ -72,6 +86,7 @@ def run_fold(
         parameters=facts["parameters"],
         seconds=time.perf_counter() - began,
         notes=tuple(facts.get("notes", ())),
+        history=tuple(read_json(artifact.path / HISTORY)),
     )
 
 

@@ -60,12 +60,22 @@ from orchestrator.training.task import FoldTask, Reporter, Silent, Unlabelled, U
 from orchestrator.training.teacher import load_teacher, teacher_artifact
 
 
-def student_artifact(task: FoldTask, store: Store, *, reporter: Reporter) -> Artifact:
-    """The trained student of a fold run, from the store or now."""
+def student_artifact(
+    task: FoldTask, store: Store, *, reporter: Reporter, teacher: Reporter | None = None
+) -> Artifact:
+    """The trained student of a fold run, from the store or now.
+
+    Args:
+        task: the fold run.
+        store: has it and what it learns from, or will.
+        reporter: hears the student's epochs.
+        teacher: hears the epochs of the fold's own teacher, if that is fitted now; default: nobody.
+    """
+    teaching = teacher or Silent()
     heard = None
     if task.recipe.needs_teacher:
-        heard = knowledge_artifact(task, store, reporter=Silent()).key
-    inputs = student_inputs(task, heard) | difficulty_inputs(task, store)
+        heard = knowledge_artifact(task, store, reporter=teaching).key
+    inputs = student_inputs(task, heard) | difficulty_inputs(task, store, reporter=teaching)
     checkpoint = task.checkpoint(store, "student", inputs)
 
     def build(folder: Path) -> None:

@@ -93,6 +93,14 @@ CASES = {
         ("search.constraints={latency: 10}",),
         "'search.constraints.latency'",
     ),
+    "runs in a place that there is not": (
+        ("tracking.uri=sqlte:///runs.db",),
+        "tracking.uri: 'sqlte:///runs.db' is of a kind (sqlte) that runs cannot be kept in",
+    ),
+    "a password as such": (
+        ("tracking.uri=http://me:hidden@host:5000",),
+        "tracking.uri holds a password",
+    ),
     "a study in a place that there is not": (
         ("search.storage=sqlte:///study.db",),
         "search.storage 'sqlte:///study.db': a study cannot lie there; did you mean 'sqlite'?",

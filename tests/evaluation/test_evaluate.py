@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console
 
 from orchestrator.errors import ExperimentError, ProtocolError
@@ -107,7 +108,57 @@ def test_the_run_tree_holds_each_fold_run_once(first: tuple[Path, EvaluationOutc
     )
     assert statuses(folder) == {"FINISHED": 13}
     (run,) = (run for run in small.runs(folder) if run.info.run_name == top)
-    assert "synthetic/distilled/test/macro_recall_mean" in run.data.metrics
+    for name in ("macro_recall", "macro_recall_std", "macro_recall_n", "macro_recall_low"):
+        assert f"distilled/synthetic/test/{name}" in run.data.metrics
+
+
+@pytest.mark.slow
+def test_students_are_linked_to_the_teacher_that_is_evaluated_too(
+    first: tuple[Path, EvaluationOutcome],
+) -> None:
+    runs = {run.info.run_id: run for run in small.runs(first[0])}
+
+    taught = [run for run in runs.values() if "understudy.teacher" in run.data.tags]
+    assert len(taught) == 3
+    for run in taught:
+        teacher = runs[run.data.tags["understudy.teacher"]]
+        assert (teacher.data.params["role"], teacher.data.params["fold"]) == (
+            "teacher",
+            run.data.params["fold"],
+        )
+        assert (
+            teacher.data.tags["understudy.key.teacher"] == run.data.tags["understudy.key.teacher"]
+        )
+
+
+@pytest.mark.slow
+def test_its_runs_have_pictures_tables_and_the_best_student(
+    first: tuple[Path, EvaluationOutcome],
+) -> None:
+    folder, outcome = first
+    client = MlflowClient(f"sqlite:///{folder}/runs.db")
+    runs = {run.info.run_name: run.info.run_id for run in small.runs(folder)}
+
+    def files(run: str, path: str | None = None) -> set[str]:
+        return {one.path for one in client.list_artifacts(runs[run], path)}
+
+    assert files("evaluation small") >= {
+        "environment.json",
+        "evaluation.json",
+        "experiment.yaml",
+        "report.md",
+        "pictures",
+    }
+    assert files("distilled") == {"curves.png", "test"}
+    assert files("distilled", "test") == {
+        "test/synthetic-classes.csv",
+        "test/synthetic-confusion.png",
+        "test/synthetic-speakers.csv",
+    }
+    version = client.get_model_version_by_alias("small", "evaluated")
+    told = version.description
+    assert told is not None
+    assert outcome.result["protocols"]["synthetic"] in told
 
 
 @pytest.mark.slow

@@ -175,7 +175,8 @@ def test_where_a_study_lies_is_told_without_credentials(
 ) -> None:
     monkeypatch.setattr("orchestrator.sweep.plan.study_exists", lambda *_: False)
 
-    found = plan(small.load(tmp_path, "search.storage=postgresql://me:secret@host/db")).search
+    monkeypatch.setenv("STUDY", "postgresql://me:secret@host/db")
+    found = plan(small.load(tmp_path, "search.storage=${STUDY}")).search
 
     assert found is not None
     assert "secret" not in found.storage

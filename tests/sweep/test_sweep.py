@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import ray
+from mlflow import MlflowClient
 from ray import tune
 from rich.console import Console
 
@@ -36,9 +37,50 @@ TREE = sorted(
 
 def assert_tree_is_whole(folder: Path) -> None:
     runs = small.runs(folder)
+    taught = [run for run in runs if run.data.tags["understudy.kind"] == "fold run"]
+    teachers = {
+        run.info.run_id: run for run in runs if run.data.tags["understudy.kind"] == "teacher"
+    }
 
-    assert small.tree(runs) == TREE
-    assert Counter(run.info.status for run in runs) == {"FINISHED": 13}
+    whole = small.tree(runs)
+    assert [way for way in whole if not way[-1].startswith("teacher")] == TREE
+    assert Counter(run.info.status for run in runs) == {"FINISHED": 22}
+    # the rate is searched, and the teachers learn by it too: each trial has its own
+    assert Counter(way[:-1] for way in whole if way[-1].startswith("teacher")) == {(TOP,): 9}
+    links = Counter(run.data.tags["understudy.teacher"] for run in taught)
+    assert links == dict.fromkeys(teachers, 1)
+    for run in taught:
+        teacher = teachers[run.data.tags["understudy.teacher"]]
+        assert teacher.data.params["fold"] == run.data.params["fold"]
+        key = "understudy.key.teacher"
+        assert teacher.data.tags[key] == run.data.tags[key]
+
+
+def assert_top_run_has_the_whole_search(folder: Path) -> None:
+    """Aggregates, files and the registered model."""
+    client = MlflowClient(f"sqlite:///{folder}/runs.db")
+    runs = {run.info.run_name: run for run in small.runs(folder)}
+    top, trial = runs[TOP], runs["trial 0"]
+    ends = ("", "_n", "_std", "_low", "_high")
+    assert {f"best/validation_macro_recall{end}" for end in ends} <= top.data.metrics.keys()
+    assert {f"validation/macro_recall{end}" for end in ends} <= trial.data.metrics.keys()
+    points = client.get_metric_history(top.info.run_id, "search/best")
+    assert sorted(point.step for point in points) == [0, 1, 2]
+    curve = client.get_metric_history(trial.info.run_id, "curve/validation/macro_recall")
+    assert [point.step for point in curve] == [1, 2]
+    assert {file.path for file in client.list_artifacts(top.info.run_id)} >= {
+        "curves.png",
+        "environment.json",
+        "experiment.yaml",
+        "search",
+        "search_space.json",
+        "search_space.py",
+        "validation",
+    }
+    (corpus,) = top.inputs.dataset_inputs
+    assert corpus.dataset.name == "synthetic"
+    version = client.get_model_version_by_alias("small", "best")
+    assert version.run_id in {run.info.run_id for run in runs.values()}
 
 
 def swept(folder: Path, *overrides: str, database: Path | None = None) -> tuple[SweepOutcome, str]:
@@ -64,6 +106,7 @@ def test_a_sweep_run_again_computes_nothing_and_goes_on_with_more_trials(
         assert len(folds) == 3
         assert trial["value"] == pytest.approx(sum(folds) / 3)
     assert_tree_is_whole(tmp_path)
+    assert_top_run_has_the_whole_search(tmp_path)
     # Tune and Optuna keep quiet: the terminal belongs to the progress display
     assert "".join(capfd.readouterr()) == ""
 
