@@ -1,49 +1,65 @@
-"""Tracking URIs: made the same from every folder, and shown without their secrets."""
+"""Tracking URIs: made the same from every folder, checked for sense, shown without secrets."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.errors import InputError
 
 _SQLITE = "sqlite:///"
+_SERVERS = frozenset({"http", "https"})
+_DATABASES = frozenset({"postgresql", "mysql", "mssql"})
+_MEND = "use a database such as sqlite:///understudy.db or a server such as http://host:5000"
 
 
 def absolute_uri(uri: str, base: str | Path = ".") -> str:
     """The URI with a relative sqlite path made absolute, since Ray's processes live elsewhere.
+
+    Nothing is asked of the network or the disk: what can never work is refused here, and what does
+    not work now may work later.
 
     Args:
         uri: An MLflow tracking URI.
         base: Folder that a relative path starts from, default the working directory.
 
     Raises:
-        InputError: If it is a folder, which MLflow no longer writes to.
+        InputError: If it is a folder, which MLflow no longer writes to, does not parse, is of a
+            kind that MLflow does not know, or needs a driver that is not installed.
 
     >>> absolute_uri("sqlite:///understudy.db", base="/home/me")
     'sqlite:////home/me/understudy.db'
     """
-    if urlsplit(uri).scheme in {"", "file"}:
+    parts = _split(uri)
+    if parts.scheme in {"", "file"}:
         raise InputError(
             f"tracking.uri: {redacted(uri)!r} is a folder, and MLflow keeps no runs in folders any "
-            "more; use a database such as sqlite:///understudy.db or a server such as "
-            "http://host:5000"
+            f"more; {_MEND}"
         )
-    path = sqlite_path(uri)
-    return uri if path is None else f"{_SQLITE}{(Path(base) / path).resolve()}"
+    if parts.scheme == "sqlite":
+        return f"{_SQLITE}{_sqlite_file(uri, base)}"
+    if parts.scheme in _SERVERS:
+        if not parts.hostname:
+            raise InputError(f"tracking.uri: {redacted(uri)!r} names no host; {_MEND}")
+    elif parts.scheme.partition("+")[0] in _DATABASES:
+        _check_driver(uri)
+    else:
+        raise InputError(
+            f"tracking.uri: {redacted(uri)!r} is of a kind ({parts.scheme}) that runs cannot be "
+            f"kept in; {_MEND}"
+        )
+    return uri
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of an sqlite URI; None for any other URI."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0])
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
 def is_server(uri: str) -> bool:
     """Whether the URI names an MLflow server and not a database."""
-    return urlsplit(uri).scheme in {"http", "https"}
+    return urlsplit(uri).scheme in _SERVERS
 
 
 def has_secret(uri: str) -> bool:
@@ -59,3 +75,55 @@ def redacted(text: str) -> str:
     """
     text = re.sub(r"(?<=://)[^/\s'\"]*@", "***@", text)
     return re.sub(r"(?i)((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text)
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # looked at only when asked for
+    except ValueError as error:
+        raise InputError(f"tracking.uri: {redacted(uri)!r} is no URI ({error}); {_MEND}") from None
+    return parts
+
+
+def _sqlite_file(uri: str, base: str | Path) -> Path:
+    path = uri.removeprefix(_SQLITE)
+    if path == uri or path in {"", ":memory:"}:
+        raise InputError(
+            f"tracking.uri: {redacted(uri)!r} names no file; write sqlite:///runs.db, or "
+            "sqlite:////data/runs.db for a path from the root"
+        )
+    absolute = (Path(base) / path).resolve()
+    # In a URI '?' begins the driver's settings and '%' a character's code; MLflow and what it
+    # stands on disagree about both.
+    for mark in "?%":
+        if mark in str(absolute):
+            raise InputError(
+                f"tracking.uri: the path of {redacted(uri)!r} is {str(absolute)!r}, and MLflow "
+                f"opens no database with a {mark!r} in its path; rename the folder or give another"
+            )
+    return absolute
+
+
+def _check_driver(uri: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        dialect = make_url(uri).get_dialect()
+        driver = dialect.driver
+    except (ArgumentError, ValueError) as error:
+        reason = redacted(str(error).replace(uri, redacted(uri)))
+        raise InputError(f"tracking.uri: {redacted(uri)!r} is no URI ({reason}); {_MEND}") from None
+    try:
+        dialect.import_dbapi()
+    except ImportError:
+        extra = (
+            "install understudy[postgres] and write postgresql+psycopg://..."
+            if uri.startswith("postgresql")
+            else "install it"
+        )
+        raise InputError(
+            f"tracking.uri: {redacted(uri)!r} needs the driver {driver!r}, which is not installed; "
+            f"{extra}"
+        ) from None

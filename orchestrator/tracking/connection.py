@@ -8,47 +8,63 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UnderstudyError
+from orchestrator.store import Store
 from orchestrator.store.publication import locked
-from orchestrator.tracking.address import redacted, sqlite_path
+from orchestrator.tracking.address import is_server, redacted, sqlite_path
+from orchestrator.tracking.failures import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+def connect(uri: str, experiment: str, artifacts: str | None = None) -> tuple[MlflowClient, str]:
     """A client of the tracking store, and the id of the experiment in it.
 
     Args:
         uri: MLflow tracking URI, as by ``absolute_uri``.
         experiment: Name of the MLflow experiment, made if missing.
+        artifacts: Folder or URI under which a new experiment's files go; default: beside an sqlite
+            database. A server has a place of its own, and any other database needs one.
 
     Raises:
-        UnderstudyError: If the database or server cannot be used, or the experiment was deleted.
+        UnderstudyError: If the database or server cannot be used now, or the experiment was
+            deleted.
     """
     # Who trains on other people's voices has not agreed to a phone call home.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # A line for every run that ends would tear the progress display.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # MLflow's client would ask again by itself when an answer is lost, and make a run twice. The
+    # writer asks again, too, after a look at what is there.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     try:
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
         with _alone(uri):
+            if not is_server(uri):
+                _probe(uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            return client, _experiment_id(client, uri, experiment)
+            return client, _experiment_id(client, uri, experiment, artifacts)
     except UnderstudyError:
         raise
     except Exception as error:
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnderstudyError(
-            f"tracking.uri: MLflow cannot use {redacted(uri)!r} ({redacted(cause)}); check that "
-            "the server runs or the folder can be written, or give another with tracking.uri="
-        ) from error
+        raise UnderstudyError(explained(error, uri)) from error
 
 
 def is_final(error: Exception) -> bool:
     """Whether MLflow will not take a thing, however often it is offered."""
-    return getattr(error, "error_code", "") in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+    from mlflow.exceptions import RestException
+
+    code = getattr(error, "error_code", "")
+    # A proxy before the server says 400 as well, but not in MLflow's words.
+    said_by_mlflow = code == "BAD_REQUEST" and isinstance(error, RestException)
+    return code == "INVALID_PARAMETER_VALUE" or said_by_mlflow
+
+
+def artifacts_in(store: Store) -> str:
+    """Where files go that come with runs in a database that has no place for them: the store."""
+    return f"{store.shown.rstrip('/')}/mlflow"
 
 
 def _alone(uri: str) -> AbstractContextManager[None]:
@@ -59,18 +75,43 @@ def _alone(uri: str) -> AbstractContextManager[None]:
     return locked(database.with_name(f".{database.name}.lock"), purpose="making the database")
 
 
-def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+def _probe(uri: str) -> None:
+    """Say at once what is wrong with a database: MLflow tries for minutes before it does."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    sqlalchemy.inspect(engine).get_table_names()
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     known = client.get_experiment_by_name(name)
     if known is None:
-        database = sqlite_path(uri)
-        # MLflow's default is a folder of whatever process makes the experiment.
-        home = None
-        if database is not None:
-            home = str(database.with_name(f"{database.stem}-artifacts") / name)
-        return client.create_experiment(name, home)
+        try:
+            return client.create_experiment(name, _home(uri, name, artifacts))
+        except MlflowException:
+            # Another command may have made it a moment ago.
+            known = client.get_experiment_by_name(name)
+            if known is None:
+                raise
     if known.lifecycle_stage != "active":
         raise UnderstudyError(
             f"tracking: the MLflow experiment {name!r} was deleted; restore it in the dashboard, "
             "or give the experiment file another name"
         )
     return known.experiment_id
+
+
+def _home(uri: str, name: str, artifacts: str | None) -> str | None:
+    """Where a new experiment's files go: MLflow's default is a folder of whoever makes it."""
+    if is_server(uri):
+        return None
+    if artifacts is not None:
+        return f"{artifacts.rstrip('/')}/{name}"
+    database = sqlite_path(uri)
+    if database is None:
+        raise UnderstudyError(
+            f"tracking: a new experiment in {redacted(uri)!r} needs a place for its files"
+        )
+    return str(database.with_name(f"{database.stem}-artifacts") / name)

@@ -21,7 +21,7 @@ from orchestrator.tracking.connection import is_final
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from orchestrator.tracking.journal import Event, SegmentStore
+    from orchestrator.tracking.segment import Event, SegmentStore
 
 _PART = re.compile(r"\w[\w .=+-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -105,6 +105,16 @@ def send_file(client: MlflowClient, run_id: str, event: Event, store: SegmentSto
     data = store.read_bytes(file)
     if fingerprint(data) != event["sha256"]:
         raise RefusedFileError(f"{name!r} is damaged: {file} is not what the run wrote")
+    send_bytes(client, run_id, name, data)
+
+
+def send_bytes(client: MlflowClient, run_id: str, name: str, data: bytes) -> None:
+    """Give a run in MLflow a file of these bytes; the same name again replaces it.
+
+    Raises:
+        RefusedFileError: If that can never be done.
+        UnsentFileError: If MLflow cannot keep it now.
+    """
     folder, plain = posixpath.split(name)
     with tempfile.TemporaryDirectory() as temporary:
         local = Path(temporary) / plain

@@ -7,47 +7,31 @@ once, here; replaying the same segments again gives the same points.
 from __future__ import annotations
 
 import json
-import logging
 import math
-import re
+import os
 import time
-import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping
+from typing import Literal
 
 from orchestrator.canonical import JSON, digest
-from orchestrator.tracking.files import check_event, fingerprint, kept_as
+from orchestrator.tracking.files import fingerprint, kept_as
+from orchestrator.tracking.segment import (
+    SEGMENT,
+    Event,
+    SegmentStore,
+    check_dataset,
+    check_key,
+    check_link,
+    read_segment,
+)
+from orchestrator.tracking.shipping import Run, SpooledStore, shipper
+
+__all__ = ["SEGMENT", "Event", "Journal", "SegmentStore", "Status", "read_segment", "run_key"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-Event = dict[str, Any]
-"""``event`` ("start", "metrics", "artifact", "end"), ``key``, ``time`` (ms since 1970) and its
-content."""
 
-SEGMENT = re.compile(r"(?:^|/)(?P<number>\d{6})-[0-9a-f]{8}\.jsonl$")
-"""File name of a segment. The random half keeps a run that was thought dead, and the one that took
-over its key, from overwriting each other."""
-
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_QUICK_SEGMENTS = 10
-_LONGEST = 12
-
-log = logging.getLogger(__name__)
-
-
-class SegmentStore(Protocol):
-    """What tracking needs of the store."""
-
-    def write_bytes(self, name: str, data: bytes, /) -> None:
-        """Write a file whole or not at all."""
-
-    def read_bytes(self, name: str, /) -> bytes:
-        """All bytes of a file."""
-
-    def exists(self, name: str, /) -> bool:
-        """Whether a file has been written."""
-
-    def list(self, prefix: str, /) -> Sequence[str]:
-        """Names of the files under a folder, as ``read_bytes`` takes them."""
+# made once: training waits for this
+_text = json.JSONEncoder().encode
 
 
 def run_key(*parts: JSON) -> str:
@@ -61,7 +45,10 @@ def run_key(*parts: JSON) -> str:
 
 
 class Journal:
-    """One run's journal. Nothing in it raises because the store or MLflow is out of reach.
+    """One run's journal. Nothing in it raises because a disk, the store or MLflow is out of reach.
+
+    What is told is on local disk when a method returns, and a thread brings it to the store:
+    nobody waits for that but :meth:`end` and :meth:`flush`. May be pickled.
 
     Args:
         store: Where the segments go.
@@ -77,20 +64,17 @@ class Journal:
     """
 
     def __init__(
-        self, store: SegmentStore, *, prefix: str, key: str, interval: float = 5.0
+        self, store: SpooledStore, *, prefix: str, key: str, interval: float = 5.0
     ) -> None:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"a run's key is letters, digits, '.', '_' and '-', not {key!r}")
+        check_key(key)
         self.key = key
         self._store = store
         self._folder = f"{prefix}/{key}"
         self._interval = interval
-        self._waiting: list[Event] = []
-        self._files: dict[str, bytes] = {}
-        self._next: int | None = None
-        self._written = 0
-        self._last_flush = time.monotonic()
-        self._complained = False
+        self._here: Run | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_here": None}
 
     def start(
         self,
@@ -99,7 +83,7 @@ class Journal:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, object] | None = None,
     ) -> None:
-        """The run has begun; written at once, so that the dashboard shows it.
+        """The run has begun; on its way at once, so that the dashboard shows it.
 
         Args:
             name: What the dashboard calls it.
@@ -107,23 +91,24 @@ class Journal:
             params: What it was run with; nested mappings become dotted names.
             tags: What one may search for.
         """
-        self._add(
+        # another process may have been at it in between
+        self._run.anew = True
+        self._tell(
             "start",
+            at_once=True,
             name=name,
             parent=parent,
             params=_flat(params or {}),
             tags=_flat(tags or {}),
         )
-        self.flush()
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Measurements at a step, by names such as ``validation/macro_recall``."""
-        self._add(
+        self._tell(
             "metrics",
             step=int(step),
             values={name: _number(float(value)) for name, value in values.items()},
         )
-        self._flush_if_due()
 
     def artifact(self, name: str, data: bytes) -> None:
         """A file for the dashboard, such as a picture; the same name again replaces it there.
@@ -131,88 +116,114 @@ class Journal:
         Args:
             name: What the dashboard calls it: a file name, with folders before it if wanted, such
                 as ``attention/utt.png``.
-            data: Its bytes; they wait in memory until the store has taken them.
+            data: Its bytes.
 
         Raises:
             ValueError: If the name would leave a folder, or is none that every store takes.
         """
         sha256 = fingerprint(data)
-        self._files[f"{self._folder}/{kept_as(name, sha256)}"] = data
-        self._add("artifact", name=name, sha256=sha256)
-        self._flush_if_due()
+        self._tell("artifact", {kept_as(name, sha256): data}, name=name, sha256=sha256)
+
+    def tag(self, tags: Mapping[str, object]) -> None:
+        """What one may search for, as far as it is known only now; a later value replaces one."""
+        self._tell("tags", tags=_flat(tags))
+
+    def link(self, role: str, key: str) -> None:
+        """The run used another one: the dashboard leads from here to there.
+
+        Args:
+            role: What the other was to it, such as ``teacher``: the tag is ``understudy.ROLE``.
+            key: The other run's key; it may begin later, or be another command's.
+
+        Raises:
+            ValueError: If the role is no plain word, or the key none.
+        """
+        check_link(role, key)
+        self._tell("link", role=role, to=key)
+
+    def dataset(
+        self, *, name: str, digest: str, source: str, profile: str = "", context: str = ""
+    ) -> None:
+        """Data that the run used, which the dashboard lists beside it.
+
+        Args:
+            name: What the data is called, such as ``emodb``.
+            digest: What its content is known by, at most 36 characters.
+            source: Where it comes from, in words.
+            profile: JSON text that describes it, such as numbers of utterances and speakers.
+            context: What it was used for, such as ``training``.
+
+        Raises:
+            ValueError: If MLflow could not take the name or the digest.
+        """
+        check_dataset(name, digest)
+        self._tell(
+            "dataset", name=name, digest=digest, source=source, profile=profile, context=context
+        )
+
+    def model(
+        self,
+        name: str,
+        files: Mapping[str, bytes],
+        *,
+        alias: str = "",
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """A model for the registry, such as the best student.
+
+        Args:
+            name: What the registry calls it.
+            files: What it is made of: the bytes of each file by its name, as for :meth:`artifact`.
+            alias: What its newest version goes by, such as ``best``; default: none.
+            tags: What one may search for.
+
+        Raises:
+            ValueError: If there are no files, or a name would leave a folder.
+        """
+        if not files:
+            raise ValueError(f"the model {name!r} has no files")
+        named = {file: fingerprint(data) for file, data in files.items()}
+        bytes_of = {kept_as(file, named[file]): data for file, data in files.items()}
+        self._tell("model", bytes_of, name=name, alias=alias, files=named, tags=_flat(tags or {}))
 
     def end(self, status: Status = "FINISHED", reason: str = "") -> None:
-        """The run is over; written at once.
+        """The run is over; waits for the store, as :meth:`flush` does.
 
         Args:
             status: ``FINISHED``, ``FAILED`` or ``KILLED`` (stopped on purpose, such as pruned).
             reason: Why, where it is not FINISHED.
         """
-        self._add("end", status=status, reason=reason)
+        self._tell("end", at_once=True, status=status, reason=reason)
         self.flush()
 
     def flush(self) -> bool:
-        """Write what is waiting: the files first, then one segment that speaks of them.
+        """Wait until the store has all that was told, or has taken nothing for 30 seconds.
 
         Returns:
-            Whether nothing is waiting now. A store that cannot be written is logged, and events and
-            files wait for the next call: training goes on.
+            Whether it has. What it has not taken waits on local disk, and is offered again until it
+            has, by this process or by the next one that uses the store on this machine.
         """
-        self._last_flush = time.monotonic()
-        if not self._waiting:
-            return True
-        text = "".join(json.dumps(event, sort_keys=True) + "\n" for event in self._waiting)
-        try:
-            if self._next is None:
-                self._next = self._first_number()
-            for file, data in list(self._files.items()):
-                self._store.write_bytes(file, data)
-                del self._files[file]
-            name = f"{self._folder}/{self._next:06d}-{uuid.uuid4().hex[:8]}.jsonl"
-            self._store.write_bytes(name, text.encode())
-        except Exception as error:  # noqa: BLE001 - training never fails for want of a dashboard
-            if not self._complained:
-                log.warning("tracking: the journal of %s has to wait: %s", self.key, error)
-            self._complained = True
-            return False
-        self._complained = False
-        self._waiting.clear()
-        self._next += 1
-        self._written += 1
-        return True
+        return self._run.wait()
 
-    def _add(self, event: str, **content: object) -> None:
+    def _tell(
+        self,
+        event: str,
+        files: Mapping[str, bytes] | None = None,
+        /,
+        *,
+        at_once: bool = False,
+        **content: object,
+    ) -> None:
         now = time.time_ns() // 1_000_000
-        self._waiting.append({"event": event, "key": self.key, "time": now, **content})
+        told = {"event": event, "key": self.key, "time": now, **content}
+        self._run.tell(f"{_text(told)}\n".encode(), files or {}, at_once=at_once)
 
-    def _flush_if_due(self) -> None:
-        if time.monotonic() - self._last_flush >= self._pause():
-            self.flush()
-
-    def _pause(self) -> float:
-        """Seconds until the next segment."""
-        doubled: float = 2.0 ** (self._written // _QUICK_SEGMENTS)
-        return self._interval * min(doubled, _LONGEST)
-
-    def _first_number(self) -> int:
-        """After the segments of an earlier attempt at the same run."""
-        matches = [SEGMENT.search(name) for name in self._store.list(self._folder)]
-        return 1 + max((int(match["number"]) for match in matches if match), default=0)
-
-
-def read_segment(data: bytes) -> list[Event]:
-    """The events of a segment.
-
-    Raises:
-        ValueError: If it is not what a journal writes.
-    """
-    events = [json.loads(line) for line in data.decode().splitlines()]
-    for event in events:
-        if not isinstance(event, dict) or not {"event", "key", "time"} <= event.keys():
-            raise ValueError(f"not a journal's event: {event!r}")
-        if event["event"] == "artifact":
-            check_event(event)
-    return events
+    @property
+    def _run(self) -> Run:
+        if self._here is None or self._here.pid != os.getpid():
+            self._here = shipper().run(self._store, self._folder)
+            self._here.interval = self._interval
+        return self._here
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:

@@ -10,15 +10,21 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import UnderstudyError
 from orchestrator.store import Store
-from orchestrator.tracking.address import absolute_uri, redacted
-from orchestrator.tracking.journal import SEGMENT
-from orchestrator.tracking.writer import Writer
+from orchestrator.tracking.address import absolute_uri, redacted, sqlite_path
+from orchestrator.tracking.connection import artifacts_in
+from orchestrator.tracking.failures import explained
+from orchestrator.tracking.writer import Writer, journals
 
 _LONGEST_PAUSE = 30.0
+# A remote store takes its time to list a large sweep; looking is to be a tenth of what happens.
+_LOOKS_APART = 9.0
+# Opening a new database takes MLflow seconds; training need not wait for a server that hangs.
+_FIRST_ANSWER = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -31,36 +37,52 @@ class Tail:
         uri: MLflow tracking URI.
         experiment: Name of the MLflow experiment.
         prefix: Folder of the journals in the store.
-        poll: Seconds between looks at the store, default 1; in an outage they grow to 30.
+        poll: Seconds between looks at the store, default 1; in an outage they grow to 30, and where
+            a look takes long, to nine times as long as it takes.
+        artifacts: Where files go that come with runs in a database other than sqlite; default: the
+            store.
     """
 
     def __init__(
-        self, store_uri: str, uri: str, experiment: str, prefix: str, poll: float = 1.0
+        self,
+        store_uri: str,
+        uri: str,
+        experiment: str,
+        prefix: str,
+        poll: float = 1.0,
+        *,
+        artifacts: str | None = None,
     ) -> None:
-        # MLflow's client would try for minutes before it says that a server is gone.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         self._store = Store(store_uri)
-        self._writer = Writer(uri, experiment)
+        uri = absolute_uri(uri)
+        if artifacts is None and sqlite_path(uri) is None:
+            artifacts = artifacts_in(self._store)
+        self._writer = Writer(uri, experiment, artifacts=artifacts)
         self._prefix = prefix
         self._poll = poll
+        self._look_took = 0.0
         self._problem = ""
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._tried = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
-    def initialise(self) -> str:
-        """Open MLflow and begin to tail.
+    def initialise(self, timeout: float = _FIRST_ANSWER) -> str:
+        """Begin to tail, and wait for MLflow's first answer.
+
+        Args:
+            timeout: How long, in seconds.
 
         Returns:
-            What is wrong with the tracking URI; empty if nothing.
+            Why MLflow cannot be used now, with the mend; empty if it can. The tail goes on trying.
         """
-        try:
-            with self._lock:
-                self._writer.initialise()
-        except UnderstudyError as error:
-            return str(error)
         self.begin()
-        return ""
+        if not self._tried.wait(timeout):
+            return (
+                f"tracking.uri: {redacted(self._writer.uri)!r} has not answered in {timeout:g} "
+                "seconds; look at the server and the network"
+            )
+        return self._problem
 
     def begin(self) -> None:
         """Tail in the background from now on, MLflow or no MLflow."""
@@ -88,12 +110,11 @@ class Tail:
             How many segments are still pending.
         """
         pending = self.flush(timeout)
-        self._stop.set()
+        self.stop()
         if not pending:
             try:
                 with self._lock:
-                    keys = self._writer.keys(self._store, self._prefix)
-                    self._writer.close_open_runs(keys)
+                    self._writer.close_open_runs(set(journals(self._store, self._prefix)))
             except Exception as error:  # noqa: BLE001 - the results are safe; say it and go on
                 self._complain(error)
         return pending
@@ -114,30 +135,51 @@ class Tail:
         try:
             with self._lock:
                 self._writer.initialise()
-                self._writer.replay(self._store, self._prefix)
+                self._tried.set()
+                began = time.monotonic()
+                found = journals(self._store, self._prefix)
+                self._look_took = time.monotonic() - began
+                self._writer.replay_journals(self._store, found)
         except Exception as error:  # noqa: BLE001 - an outage is retried, whatever it raises
             self._complain(error)
             return False
+        finally:
+            self._tried.set()
         self._problem = ""
         return True
 
+    def pause(self, failed: float = 0.0) -> float:
+        """Seconds until the next look.
+
+        Args:
+            failed: The pause before the last look, if that failed.
+        """
+        if failed:
+            return min(2.0 * failed, _LONGEST_PAUSE)
+        return max(self._poll, _LOOKS_APART * self._look_took)
+
+    def stop(self) -> None:
+        """Tail no more."""
+        self._stop.set()
+
     def _run(self) -> None:
-        pause = self._poll
+        pause = 0.0
         while not self._stop.wait(pause):
-            pause = self._poll if self._step() else min(2 * pause, _LONGEST_PAUSE)
+            pause = self.pause() if self._step() else self.pause(failed=max(pause, self._poll))
 
     def _complain(self, error: Exception) -> None:
-        message = redacted(str(error))
+        message = explained(error, self._writer.uri)
         if message != self._problem:
             log.warning("tracking: MLflow has to wait, training goes on: %s", message)
         self._problem = message
 
 
 class Tracking:
-    """The driver's handle of the tracking actor. Neither method raises because of MLflow."""
+    """The driver's handle of the tracking actor. Nothing in it raises because of MLflow."""
 
-    def __init__(self, actor: Any, *, store_uri: str, prefix: str) -> None:
+    def __init__(self, actor: Any, *, store_uri: str, prefix: str, problem: str = "") -> None:
         self._actor = actor
+        self._said_first = problem
         self._store_uri = store_uri
         self._prefix = prefix
 
@@ -169,6 +211,17 @@ class Tracking:
             )
         return pending
 
+    @property
+    def problem(self) -> str:
+        """Why MLflow cannot be used now, with the mend; empty if it can. Journals are kept."""
+        import ray
+
+        try:
+            return str(ray.get(self._actor.problem.remote(), timeout=5.0))
+        except ray.exceptions.RayError:
+            # Busy with a flush, or gone: what it said last still holds as far as anybody knows.
+            return self._said_first
+
     def _ask(self, method: str, timeout: float) -> int:
         import ray
 
@@ -178,14 +231,22 @@ class Tracking:
             return int(ray.get(answer, timeout=timeout + 30.0))
         except ray.exceptions.RayError as error:
             log.warning("tracking: the actor does not answer (%s)", type(error).__name__)
-            names = Store(self._store_uri).list(self._prefix)
-            return sum(1 for name in names if SEGMENT.search(name))
+            return sum(map(len, journals(Store(self._store_uri), self._prefix).values()))
 
 
 def start_tracking(
-    store_uri: str, uri: str, experiment: str, prefix: str, *, poll: float = 1.0
+    store_uri: str,
+    uri: str,
+    experiment: str,
+    prefix: str,
+    *,
+    poll: float = 1.0,
+    artifacts: str | None = None,
 ) -> Tracking:
     """Start the tracking actor on this node; needs ``ray.init`` to have been called.
+
+    That MLflow cannot be used now stops nobody: :attr:`Tracking.problem` says why, the journals
+    wait in the store, and the actor goes on trying.
 
     Args:
         store_uri: The store that the journals are written to.
@@ -194,14 +255,18 @@ def start_tracking(
         prefix: Folder of this command's journals, such as ``journals/demo/sweep``: at the end,
             every run that has a journal there and is still RUNNING is ended.
         poll: Seconds between looks at the store, default 1.
+        artifacts: Where files go that come with runs in a database other than sqlite; default: the
+            store.
 
     Raises:
-        UnderstudyError: If MLflow cannot be used at the start.
+        InputError: If ``uri`` can never be used.
+        UnderstudyError: If Ray cannot start the actor.
     """
+    uri = absolute_uri(uri)
+
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    uri = absolute_uri(uri)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options: dict[str, Any] = {
         "num_cpus": 0,
@@ -210,27 +275,47 @@ def start_tracking(
         "scheduling_strategy": here,
     }
     actor_class: Any = ray.remote(**options)(_TrackingActor)
-    actor = actor_class.remote(store_uri, uri, experiment, prefix, poll)
+    actor = actor_class.remote(
+        store_uri, uri, experiment, prefix, poll, artifacts, _mlflow_environment()
+    )
     try:
-        wrong = ray.get(actor.initialise.remote())
+        problem = ray.get(actor.initialise.remote())
     except ray.exceptions.RayError as error:
         raise UnderstudyError(
-            f"tracking: the actor that writes to MLflow did not start ({error})"
+            f"tracking: the actor that writes to MLflow did not start ({redacted(str(error))})"
         ) from error
-    if wrong:
-        ray.kill(actor, no_restart=True)
-        raise UnderstudyError(wrong)
-    return Tracking(actor, store_uri=store_uri, prefix=prefix)
+    if problem:
+        log.warning("tracking: MLflow has to wait, training goes on: %s", problem)
+    return Tracking(actor, store_uri=store_uri, prefix=prefix, problem=problem)
+
+
+def _mlflow_environment() -> dict[str, str]:
+    """MLflow's settings here, credentials among them.
+
+    A cluster's processes have the environment that it was started with. Ray shows a runtime
+    environment to whoever asks, and the arguments of an actor to nobody.
+    """
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 
 class _TrackingActor(Tail):
     """The tail as a Ray actor: one that was restarted goes on tailing without being asked."""
 
-    def __init__(self, store_uri: str, uri: str, experiment: str, prefix: str, poll: float) -> None:
+    def __init__(
+        self,
+        store_uri: str,
+        uri: str,
+        experiment: str,
+        prefix: str,
+        poll: float,
+        artifacts: str | None,
+        environment: Mapping[str, str],
+    ) -> None:
         import ray
 
         # where fold runs take every core, MLflow may wait
         os.nice(10)
-        super().__init__(store_uri, uri, experiment, prefix, poll)
+        os.environ.update(environment)
+        super().__init__(store_uri, uri, experiment, prefix, poll, artifacts=artifacts)
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self.begin()

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UnderstudyError
 from orchestrator.tracking.address import absolute_uri, redacted
+from orchestrator.tracking.attachments import has_attachments, send_attachments
 from orchestrator.tracking.connection import connect, is_final
-from orchestrator.tracking.files import (
-    RefusedFileError,
-    UnsentFileError,
-    last_files,
-    place,
-    send_file,
-)
-from orchestrator.tracking.journal import SEGMENT, Event, SegmentStore, read_segment
+from orchestrator.tracking.files import UnsentFileError
+from orchestrator.tracking.links import link_tags, linked_keys
 from orchestrator.tracking.open_runs import open_runs
 from orchestrator.tracking.record import (
-    KEY_TAG,
-    MLFLOW_PARENT_TAG,
-    PARENT_TAG,
     REASON_TAG,
     SEGMENT_TAG,
+    Mark,
     Point,
     RunRecord,
     batches,
+    file_name,
     news,
     points,
+    unknown,
+    value_text,
 )
+from orchestrator.tracking.runs import Runs
+from orchestrator.tracking.segment import SEGMENT, Event, SegmentStore, read_segment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
+# What is read of a run before it is sent: a long run's journal is not read whole.
+_BYTES_AT_ONCE = 1 << 20
+# One run may be at fault; when several fail in a row, it is MLflow.
+_FAILURES_IN_A_ROW = 3
 
 log = logging.getLogger(__name__)
 
@@ -42,33 +43,38 @@ log = logging.getLogger(__name__)
 class Writer:
     """Writes one MLflow experiment. There must be one writer at a time (law 6).
 
+    What it remembers grows with the number of runs, and not with what they measured.
+
     Args:
         uri: MLflow tracking URI; a relative sqlite path starts from the working directory.
         experiment: Name of the MLflow experiment, made if missing.
+        artifacts: Folder or URI for the files of an experiment that it makes in a database;
+            default: beside an sqlite database. A server has a place of its own.
 
     Raises:
-        InputError: If ``uri`` is a folder.
+        InputError: If ``uri`` can never be used.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str, *, artifacts: str | None = None) -> None:
         self.uri = absolute_uri(uri)
         self.experiment = experiment
         self.refused: dict[str, str] = {}
         """Segments, and files of theirs, that cannot be replayed, ever, with the reason."""
+        self._artifacts = artifacts
         self._client: MlflowClient | None = None
         self._experiment_id = ""
-        self._runs: dict[str, RunRecord] = {}
-        self._orphans: dict[str, set[str]] = {}
-        self._done: set[str] = set()
+        self._known_runs: Runs | None = None
+        self._marks: dict[str, Mark] = {}
+        self._doubtful = False
 
     def initialise(self) -> None:
         """Make the database and the experiment if they are missing. Can be called again.
 
         Raises:
-            UnderstudyError: If the database or server cannot be used.
+            UnderstudyError: If the database or server cannot be used now.
         """
-        if self._client is None:
-            self._client, self._experiment_id = connect(self.uri, self.experiment)
+        if self._client is None or self._known_runs is None:
+            self._client, self._experiment_id = connect(self.uri, self.experiment, self._artifacts)
 
     def replay(self, store: SegmentStore, prefix: str) -> int:
         """Send what the journals under ``prefix`` hold beyond what was sent before.
@@ -83,54 +89,114 @@ class Writer:
         Raises:
             UnderstudyError: If :meth:`initialise` has not succeeded, or the store cannot be read.
             UnsentFileError: If MLflow's place for files is out of reach; all else has been sent.
-            mlflow.exceptions.MlflowException: In an outage; call again later, nothing is lost.
+            mlflow.exceptions.MlflowException: In an outage, or if MLflow fails at one run, again
+                and again; the others have been sent. Call again later, nothing is lost.
         """
-        unsent: UnsentFileError | None = None
-        fresh: dict[str, list[str]] = {}
-        for name in self._pending(store, prefix):
-            fresh.setdefault(name.split("/")[-2], []).append(name)
-        for key, names in fresh.items():
+        return self.replay_journals(store, journals(store, prefix))
+
+    def replay_journals(self, store: SegmentStore, found: Mapping[str, Sequence[str]]) -> int:
+        """As :meth:`replay`, of what :func:`journals` found."""
+        runs = self._runs
+        trouble: Exception | None = None
+        count = in_a_row = 0
+        for key, names in found.items():
+            new = len(self._rest(key, names))
+            if not new:
+                continue
             try:
                 self._replay_run(store, key, names)
             except UnsentFileError as error:
                 # No reason for the other runs to wait: their measurements have somewhere to go.
-                unsent = error
-        if unsent is not None:
-            raise unsent
-        return sum(map(len, fresh.values()))
+                trouble = trouble or error
+            except UnderstudyError:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below, when the others are sent
+                trouble = error
+                in_a_row += 1
+                if in_a_row == _FAILURES_IN_A_ROW:
+                    break
+            else:
+                count, in_a_row = count + new, 0
+        if in_a_row == 0 and count:
+            runs.join()
+        if trouble is not None:
+            if not isinstance(trouble, UnsentFileError):
+                self._look_again()
+            raise trouble
+        return count
 
     def pending(self, store: SegmentStore, prefix: str) -> int:
-        """How many segments under ``prefix`` have not been replayed."""
-        return len(self._pending(store, prefix))
+        """How many segments under ``prefix`` this writer has not replayed."""
+        found = journals(store, prefix)
+        return sum(len(self._rest(key, names)) for key, names in found.items())
 
-    def _pending(self, store: SegmentStore, prefix: str) -> list[str]:
-        names = (name for name in store.list(prefix) if SEGMENT.search(name))
-        return sorted(name for name in names if name not in self._done)
+    def _rest(self, key: str, names: Sequence[str]) -> Sequence[str]:
+        return self._marks.get(key, Mark()).rest(names)
 
-    def keys(self, store: SegmentStore, prefix: str) -> set[str]:
-        """Keys of the runs that have journals under ``prefix``."""
-        return {name.split("/")[-2] for name in store.list(prefix) if SEGMENT.search(name)}
+    def _look_again(self) -> None:
+        """Believe nothing of what MLflow holds: a request that failed may have been carried out."""
+        self._known_runs = None
+        self._doubtful = True
 
     def _replay_run(self, store: SegmentStore, key: str, names: Sequence[str]) -> None:
-        from mlflow.exceptions import MlflowException
+        known = self._runs.find(key)
+        if known is None or not known.deleted:
+            held = self._marks.get(key) or (known.mark if known is not None else Mark())
+            done = len(names) - len(held.rest(names))
+            # What turned a run on or off before is not news when it is told again.
+            since = held.last if held.last in map(file_name, names) else ""
+            for some, events in self._read(store, names[done:]):
+                done += len(some)
+                mark = Mark.after(names[:done])
+                self._try_to_send(key, events, store, names=some, mark=mark, since=since)
+                self._marks[key] = mark
+        self._marks[key] = Mark.after(names)
 
+    def _read(
+        self, store: SegmentStore, names: Sequence[str]
+    ) -> Iterator[tuple[list[str], list[Event]]]:
+        """Segments, and their events, as many at once as may be in memory."""
+        some: list[str] = []
         events: list[Event] = []
+        size = 0
         for name in names:
+            data = store.read_bytes(name)
+            some.append(name)
+            size += len(data)
             try:
-                events += [
-                    {**event, "segment": name} for event in read_segment(store.read_bytes(name))
-                ]
+                events += [{**event, "segment": name} for event in read_segment(data)]
             except ValueError as error:
                 self._refuse([name], error)
+            if size >= _BYTES_AT_ONCE:
+                yield some, events
+                some, events, size = [], [], 0
+        if some:
+            yield some, events
+
+    def _try_to_send(
+        self,
+        key: str,
+        events: Sequence[Event],
+        store: SegmentStore,
+        *,
+        names: Sequence[str],
+        mark: Mark,
+        since: str,
+    ) -> None:
+        if not events:
+            return
         try:
-            self.apply(events, store)
+            run = self._record(key, events)
+            self._send(key, run, events, store, mark=mark, since=since)
         except (KeyError, ValueError) as error:
             self._refuse(names, error)
-        except MlflowException as error:
+        except Exception as error:
             if not is_final(error):
                 raise
             self._refuse(names, error)
-        self._done.update(names)
+        else:
+            if run.status != "RUNNING":
+                self._runs.let_go(key)
 
     def _refuse(self, names: Iterable[str], error: Exception) -> None:
         reason = redacted(str(error))
@@ -139,55 +205,62 @@ class Writer:
                 log.warning("tracking: %s cannot be replayed: %s", name, reason)
             self.refused[name] = reason
 
-    def apply(self, events: Iterable[Event], store: SegmentStore) -> None:
-        """Bring MLflow up to date with events, in their order; the same again change nothing.
+    def _record(self, key: str, events: Sequence[Event]) -> RunRecord:
+        if self._runs.find(key) is not None:
+            return self._runs.record(key)
+        start = next((event for event in events if event["event"] == "start"), {})
+        blank = RunRecord(run_id="", status="", params={}, tags={})
+        return self._runs.create(
+            key,
+            name=start.get("name", key),
+            parent=start.get("parent"),
+            time=events[0]["time"],
+            tags={**news(blank, events).tags, **link_tags(events, {})},
+        )
 
-        Args:
-            events: What segments hold, each with the segment's name in the store as ``segment``.
-            store: Where the files lie that events speak of.
-
-        Raises:
-            UnderstudyError: If :meth:`initialise` has not succeeded, or the store cannot be read.
-            UnsentFileError: If MLflow's place for files is out of reach.
-            mlflow.exceptions.MlflowException: In an outage, or if MLflow refuses a value.
-        """
-        by_run: dict[str, list[Event]] = {}
-        for event in events:
-            by_run.setdefault(event["key"], []).append(event)
-        for key, told in by_run.items():
-            self._apply_run(key, told, store)
-
-    def _apply_run(self, key: str, events: Sequence[Event], store: SegmentStore) -> None:
-        run = self._known(key) or self._create(key, events)
-        if run.deleted:
-            return
-        sent = [event for event in events if run.holds(event)]
-        run.remember(points(sent))
-        if len(sent) < len(events):
-            self._send(run, events[len(sent) :], store)
-
-    def _send(self, run: RunRecord, events: Sequence[Event], store: SegmentStore) -> None:
-        fresh = run.unknown(points(events))
-        params, tags = news(run, events)
-        files = [it for it in last_files(events) if run.files.get(it["name"]) != it["sha256"]]
-        self._set_status(run, events)
+    def _send(
+        self,
+        key: str,
+        run: RunRecord,
+        events: Sequence[Event],
+        store: SegmentStore,
+        *,
+        mark: Mark,
+        since: str,
+    ) -> None:
+        told = points(events)
+        fresh = unknown(told, self._held(run, told))
+        new = news(run, events)
+        links = link_tags(events, run.tags)
+        self._runs.links(key, linked_keys(links))
+        tags = {**new.tags, **links}
+        params: Mapping[str, str] = new.params
+        self._set_status(run, [one for one in events if file_name(one["segment"]) > since])
         # The tag that says what MLflow holds goes last of all, so that what a crash cut short is
         # sent again; measurements do not wait for files, which may have to go to another server.
-        if files:
-            mark = {name: tags.pop(name) for name in (SEGMENT_TAG,) if name in tags}
+        if has_attachments(run, events, new.long):
             self._log(run, fresh, params, tags)
-            self._send_files(run, files, store)
-            fresh, params, tags = [], {}, mark
-        self._log(run, fresh, params, tags)
+            send_attachments(
+                self._mlflow,
+                self._experiment_id,
+                run,
+                events,
+                new.long,
+                store=store,
+                refuse=lambda name, error: self._refuse([name], error),
+            )
+            fresh, params, tags = [], {}, {}
+        self._log(run, fresh, params, {**tags, SEGMENT_TAG: str(mark)})
 
-    def _send_files(self, run: RunRecord, events: Iterable[Event], store: SegmentStore) -> None:
-        for event in events:
-            try:
-                send_file(self._mlflow, run.run_id, event, store)
-            except RefusedFileError as error:
-                self._refuse([place(event)], error)
-            else:
-                run.files[event["name"]] = event["sha256"]
+    def _held(self, run: RunRecord, told: Sequence[Point]) -> dict[tuple[str, int], str]:
+        """What MLflow holds of the metrics of which it may hold what is told."""
+        held = {}
+        for name in sorted(run.doubtful(told)):
+            history = self._mlflow.get_metric_history(run.run_id, name)
+            for point in sorted(history, key=lambda point: point.timestamp):
+                held[name, point.step] = value_text(point.value)
+        run.remember(held)
+        return held
 
     def _log(
         self,
@@ -206,7 +279,7 @@ class Writer:
                 [RunTag(name, value) for name, value in some.tags],
                 synchronous=True,
             )
-        run.remember(fresh)
+        run.remember((point.name, point.step) for point in fresh)
         run.params |= params
         run.tags |= tags
 
@@ -221,59 +294,6 @@ class Writer:
         elif run.status != "RUNNING":
             self._mlflow.update_run(run.run_id, "RUNNING")
             run.status = "RUNNING"
-
-    def _known(self, key: str) -> RunRecord | None:
-        """The run of a key, from memory or from MLflow, also if it was deleted there."""
-        if key in self._runs:
-            return self._runs[key]
-        from mlflow.entities import ViewType
-
-        found = self._mlflow.search_runs(
-            [self._experiment_id], f"tags.`{KEY_TAG}` = '{key}'", ViewType.ALL, max_results=1
-        )
-        return self._remember(key, found[0]) if found else None
-
-    def _create(self, key: str, events: Sequence[Event]) -> RunRecord:
-        start = next((event for event in events if event["event"] == "start"), {})
-        tags = {KEY_TAG: key}
-        parent = start.get("parent")
-        if parent:
-            tags[PARENT_TAG] = parent
-        created = self._mlflow.create_run(
-            self._experiment_id,
-            start_time=events[0]["time"],
-            tags=tags,
-            run_name=start.get("name", key),
-        )
-        return self._remember(key, created)
-
-    def _remember(self, key: str, mlflow_run: Run) -> RunRecord:
-        run = RunRecord(
-            run_id=mlflow_run.info.run_id,
-            status=mlflow_run.info.status,
-            deleted=mlflow_run.info.lifecycle_stage != "active",
-            params=dict(mlflow_run.data.params),
-            tags=dict(mlflow_run.data.tags),
-            held=mlflow_run.data.tags.get(SEGMENT_TAG, ""),
-        )
-        self._runs[key] = run
-        parent = run.tags.get(PARENT_TAG)
-        if parent and MLFLOW_PARENT_TAG not in run.tags:
-            # The parent's journal may reach the store after its child's.
-            self._orphans.setdefault(parent, set()).add(key)
-            if parent in self._runs or self._known(parent):
-                self._adopt(parent)
-        self._adopt(key)
-        return run
-
-    def _adopt(self, parent: str) -> None:
-        """Put the runs that waited for ``parent`` under it."""
-        for child in sorted(self._orphans.get(parent, ())):
-            run = self._runs[child]
-            if not run.deleted:
-                self._mlflow.set_tag(run.run_id, MLFLOW_PARENT_TAG, self._runs[parent].run_id)
-            run.tags[MLFLOW_PARENT_TAG] = self._runs[parent].run_id
-            self._orphans[parent].discard(child)
 
     def close_open_runs(
         self,
@@ -292,17 +312,41 @@ class Writer:
         Returns:
             How many were ended.
         """
+        if self._doubtful:
+            # A request that was given up may have made a run since it was last looked.
+            self._known_runs = None
+            for key in keys or ():
+                self._runs.find(key)
+            self._doubtful = False
+        self._runs.join(look_up=True)
         found = open_runs(self._mlflow, self._experiment_id, keys)
         for key, run_id in found:
             self._mlflow.set_tag(run_id, REASON_TAG, reason)
             self._mlflow.set_terminated(run_id, status)
-            if key in self._runs:
-                self._runs[key].status = status
-                self._runs[key].tags[REASON_TAG] = reason
+            self._runs.let_go(key)
         return len(found)
+
+    @property
+    def _runs(self) -> Runs:
+        if self._known_runs is None:
+            runs = Runs(self._mlflow, self._experiment_id)
+            # What MLflow does not confirm is sent again: it may have been brought back as it was
+            # some time ago.
+            self._marks = {key: mark for key, mark in self._marks.items() if runs.has(key, mark)}
+            self._known_runs = runs
+        return self._known_runs
 
     @property
     def _mlflow(self) -> MlflowClient:
         if self._client is None:
             raise UnderstudyError("tracking: the MLflow writer was not initialised")
         return self._client
+
+
+def journals(store: SegmentStore, prefix: str) -> dict[str, list[str]]:
+    """The segments of each run that has a journal under ``prefix``, by key, in their order."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(store.list(prefix)):
+        if SEGMENT.search(name):
+            found.setdefault(name.split("/")[-2], []).append(name)
+    return found

@@ -34,7 +34,7 @@ from tests.sweep.test_sweep import assert_tree_is_whole
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 50
+EPOCHS = 40
 KILLED_AFTER = 8
 TEXT = small.TEXT.replace("epochs: 2", f"epochs: {EPOCHS}") + (
     "resources: {checkpoint_minutes: 0.0}\n"
@@ -50,7 +50,12 @@ def epochs_left(store: Path) -> dict[str, int]:
 
 
 def undisturbed(experiment: Experiment, trials: Sequence[dict[str, Any]], folder: Path) -> Store:
-    """A store with the students of the same trials, trained one after the other, without Ray."""
+    """A store with the students of the same trials, trained one after the other, without Ray.
+
+    In one go: no fit is long enough for a checkpoint.
+    """
+    resources = experiment.resources.model_copy(update={"checkpoint_minutes": 10.0})
+    experiment = experiment.model_copy(update={"resources": resources})
     store = Store(folder)
     prepared = prepare(experiment, store)
     assert experiment.search is not None
@@ -154,11 +159,13 @@ def test_a_sweep_killed_half_way_finishes_and_computes_nothing_twice(
         half_way = False
         while not half_way and time.monotonic() < deadline:
             assert sweep.poll() is None, "the sweep ended before it could be killed"
-            helpers = psutil.Process(sweep.pid).children(recursive=True)
+            # who looks without a pause takes the time of those who train
+            time.sleep(0.005)
             enough = len(small.artifacts(store, "student")) >= 2
             half_way = (
                 enough and KILLED_AFTER <= max(epochs_left(store).values(), default=0) < EPOCHS / 2
             )
+        helpers = psutil.Process(sweep.pid).children(recursive=True)
         sweep.kill()
         # those who are left would finish what they are at before they notice
         for process in (*filter(_trains, helpers), *filter(_alive, helpers)):

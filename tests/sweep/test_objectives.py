@@ -34,14 +34,23 @@ def swept(folder: Path, database: Path, *overrides: str) -> SweepOutcome:
     return run_sweep(experiment, console=Console(file=io.StringIO(), width=200))
 
 
+@pytest.fixture(scope="module")
+def against_macs(
+    ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, tracking_database: Path
+) -> tuple[Path, SweepOutcome]:
+    """A sweep of the three points, and its folder."""
+    folder = tmp_path_factory.mktemp("against-macs")
+    return folder, swept(folder, tracking_database, "search.minimise=[macs]")
+
+
 def test_a_score_against_macs_gives_a_front_a_table_and_a_plot(
-    tmp_path: Path, tracking_database: Path
+    against_macs: tuple[Path, SweepOutcome], tmp_path: Path
 ) -> None:
-    outcome = swept(tmp_path, tracking_database, "search.minimise=[macs]")
+    folder, outcome = against_macs
 
     # the grid has three points, whatever the number of trials that is asked for
     assert (outcome.summary.complete, outcome.summary.planned) == (3, 3)
-    experiment = small.load(tmp_path, *GRID, "search.minimise=[macs]")
+    experiment = small.load(folder, *GRID, "search.minimise=[macs]")
     study = load_study(experiment, Store(experiment.store), name="small")
     points = {trial.number: tuple(trial.values) for trial in study.trials}
     assert len({macs for _, macs in points.values()}) == 3
@@ -62,12 +71,13 @@ def test_a_score_against_macs_gives_a_front_a_table_and_a_plot(
     assert any("front" in path.name for path in written)
 
 
-def test_students_beyond_a_constraint_are_not_run(tmp_path: Path, tracking_database: Path) -> None:
-    free = swept(tmp_path / "free", tracking_database)
-    sizes = sorted(trial["parameters"] for trial in free.summary.trials)
+def test_students_beyond_a_constraint_are_not_run(
+    against_macs: tuple[Path, SweepOutcome], tmp_path: Path, tracking_database: Path
+) -> None:
+    sizes = sorted(trial["parameters"] for trial in against_macs[1].summary.trials)
     limit = f"search.constraints.parameters={sizes[1]}"
 
-    outcome = swept(tmp_path / "bound", tracking_database, limit)
+    outcome = swept(tmp_path, tracking_database, limit)
 
     assert (outcome.summary.complete, outcome.summary.infeasible) == (2, 1)
     assert outcome.computed == 6
@@ -81,5 +91,5 @@ def test_students_beyond_a_constraint_are_not_run(tmp_path: Path, tracking_datab
         for trial in outcome.summary.trials
         if trial["state"] == "complete"
     )
-    statuses = {run.info.run_name: run.info.status for run in small.runs(tmp_path / "bound")}
+    statuses = {run.info.run_name: run.info.status for run in small.runs(tmp_path)}
     assert statuses[f"trial {beyond['number']}"] == "KILLED"

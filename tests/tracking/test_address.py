@@ -31,6 +31,40 @@ def test_a_folder_is_refused_with_what_to_use(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("ftp://host/runs", r"kind \(ftp\) that runs cannot be kept in; use a database such as"),
+        ("databricks", "is a folder"),
+        ("databricks://profile", r"kind \(databricks\)"),
+        ("http://", "names no host"),
+        ("http://[::1", "is no URI"),
+        ("http://host:port", "is no URI"),
+        ("sqlite://runs.db", r"names no file; write sqlite:///runs\.db"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///a?b/runs.db", r"with a '\?' in its path"),
+        ("sqlite:///a%20b/runs.db", "with a '%' in its path"),
+        ("postgresql+nothing://host/runs", "is no URI"),
+        ("postgresql+psycopg://host:port/runs", "is no URI"),
+        ("postgresql+pg8000://me:secret@host/runs", r"driver 'pg8000'.*postgresql\+psycopg://"),
+        ("mysql+pymysql://me:secret@host/runs", "driver 'pymysql', which is not installed"),
+    ],
+)
+def test_what_can_never_work_is_refused_with_the_mend_and_without_its_password(
+    uri: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        absolute_uri(uri)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_working_directory_that_mlflow_cannot_open_is_refused() -> None:
+    with pytest.raises(InputError, match="with a '%' in its path"):
+        absolute_uri("sqlite:///runs.db", "/home/100%")
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("http://me:p@ss@host:5000/x", "http://***@host:5000/x"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,15 @@ from orchestrator.store import Store
 from orchestrator.tracking.files import UnsentFileError, fingerprint, kept_as
 from orchestrator.tracking.journal import Event, Journal, read_segment
 from orchestrator.tracking.service import Tail
-from orchestrator.tracking.writer import Writer
+from orchestrator.tracking.writer import Writer, journals
 
 PREFIX = "journal/demo/sweep"
 NAME = "attention/utt 1.png"
 FILE = f"{PREFIX}/fold1/files/{fingerprint(b'picture')[:16]}-utt 1.png"
 
 
-class _Broken(Store):
-    """A store that takes this many files and then none."""
-
-    room = 0
-
-    def write_bytes(self, name: str, data: bytes) -> None:
-        if self.room <= 0:
-            raise StoreError("the disk is full")
-        self.room -= 1
-        super().write_bytes(name, data)
-
-
 @pytest.fixture
-def writer(mlflow_uri: str, request: pytest.FixtureRequest) -> Iterator[Callable[[], Writer]]:
+def writer(mlflow_uri: str, request: pytest.FixtureRequest) -> Callable[[], Writer]:
     """Makes writers of this test's own experiment."""
 
     def make() -> Writer:
@@ -90,6 +78,13 @@ def _fold(store: Store) -> Journal:
     return Journal(store, prefix=PREFIX, key="fold1", interval=0.0)
 
 
+def _keep(store: Store, name: str, data: bytes) -> None:
+    """A file of the run, in the store."""
+    journal = _fold(store)
+    journal.artifact(name, data)
+    journal.flush()
+
+
 def _write_run(store: Store) -> None:
     journal = _fold(store)
     journal.start("fold")
@@ -116,7 +111,7 @@ def test_a_file_is_kept_beside_the_segment_that_names_it(tmp_path: Path) -> None
 
 def test_a_file_does_not_wait_longer_than_measurements_do(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    _fold(store).artifact(NAME, b"picture")
+    _keep(store, NAME, b"picture")
 
     assert len(_segments(store)) == 1
 
@@ -189,31 +184,9 @@ def test_a_file_that_is_named_like_a_segment_is_none(
 
     numbers = [name.split("/")[-1][:6] for name in store.list(PREFIX) if "/files/" not in name]
     assert numbers == ["000001", "000002", "000003"]
-    assert made.keys(store, PREFIX) == {"fold1"}
+    assert set(journals(store, PREFIX)) == {"fold1"}
     assert made.refused == {}
     assert len(_held(made)) == 2
-
-
-def test_while_the_store_is_full_files_wait_and_none_is_named_that_is_not_there(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = _Broken(tmp_path)
-    journal = _fold(store)
-    with caplog.at_level(logging.WARNING):
-        journal.artifact(NAME, b"picture")
-        journal.artifact("b.png", b"another")
-        store.room = 1
-        assert not journal.flush()
-        assert store.list(PREFIX) == (FILE,)
-        store.room = 1
-        assert not journal.flush()
-        assert _segments(store) == []
-    store.room = 1
-    assert journal.flush()
-
-    assert [event["name"] for event in _segments(store)] == [NAME, "b.png"]
-    assert len(store.list(PREFIX)) == 3
-    assert caplog.text.count("the disk is full") == 1
 
 
 def test_a_file_reaches_mlflow_once_however_often_and_by_whomever_it_is_replayed(
@@ -262,7 +235,7 @@ def test_the_same_name_again_replaces_the_file_and_equal_bytes_are_not_sent_agai
     store = Store(tmp_path)
     made = writer()
     for data in (b"first", b"second", b"second"):
-        _fold(store).artifact("a.png", data)
+        _keep(store, "a.png", data)
         made.replay(store, PREFIX)
 
     assert _held(made) == {"a.png": b"second"}
@@ -274,7 +247,7 @@ def test_of_several_versions_that_wait_the_last_one_is_sent(
 ) -> None:
     store = Store(tmp_path)
     for data in (b"first", b"second"):
-        _fold(store).artifact("a.png", data)
+        _keep(store, "a.png", data)
     made = writer()
     made.replay(store, PREFIX)
 
@@ -291,7 +264,7 @@ def test_a_writer_killed_before_its_last_tag_is_followed_by_one_that_sends_the_f
     store = Store(tmp_path)
     _write_run(store)
     with monkeypatch.context() as patch:
-        patch.setattr("orchestrator.tracking.record.SEGMENT_TAG", "elsewhere")
+        patch.setattr("orchestrator.tracking.writer.SEGMENT_TAG", "elsewhere")
         dead = writer()
         dead.replay(store, PREFIX)
 
@@ -338,7 +311,7 @@ def test_a_file_that_is_gone_is_set_aside_with_the_reason_and_the_rest_is_sent(
 ) -> None:
     store = Store(tmp_path)
     _write_run(store)
-    _fold(store).artifact("b.png", b"another")
+    _keep(store, "b.png", b"another")
     if harm == "lost":
         (tmp_path / FILE).unlink()
     else:
@@ -388,6 +361,7 @@ def test_a_place_for_files_that_is_out_of_reach_keeps_no_measurement_waiting(
     _write_run(store)
     other = Journal(store, prefix=PREFIX, key="fold2")
     other.start("later")
+    other.flush()
     made = writer()
 
     def away(*_: object) -> None:
@@ -420,7 +394,7 @@ def test_a_lost_file_is_said_once_though_another_is_tried_again_and_again(
 ) -> None:
     store = Store(tmp_path)
     _write_run(store)
-    _fold(store).artifact("b.png", b"another")
+    _keep(store, "b.png", b"another")
     (tmp_path / FILE).unlink()
     made = writer()
 
@@ -481,11 +455,13 @@ def test_the_file_of_a_run_deleted_in_the_dashboard_is_not_sent(
     store = Store(tmp_path)
     journal = _fold(store)
     journal.start("fold")
+    journal.flush()
     first = writer()
     first.replay(store, PREFIX)
     first._mlflow.delete_run(_run(first).info.run_id)
 
     journal.artifact(NAME, b"picture")
+    journal.flush()
     writer().replay(store, PREFIX)
 
     assert sent == []

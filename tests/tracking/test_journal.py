@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StoreError
 from orchestrator.store import Store
+from orchestrator.tracking.files import kept_as
 from orchestrator.tracking.journal import Event, Journal, read_segment, run_key
 
 
 def _events(store: Store, prefix: str = "j") -> list[Event]:
     return [event for name in store.list(prefix) for event in read_segment(store.read_bytes(name))]
-
-
-class _Broken(Store):
-    """A store that cannot be written while ``broken`` is true."""
-
-    broken = True
-
-    def write_bytes(self, name: str, data: bytes) -> None:
-        if self.broken:
-            raise StoreError("the disk is full")
-        super().write_bytes(name, data)
 
 
 def test_a_run_is_written_as_start_metrics_and_end(tmp_path: Path) -> None:
@@ -62,43 +51,94 @@ def test_a_segment_is_written_when_the_interval_has_passed(tmp_path: Path) -> No
     for step in range(3):
         journal.metrics({"loss": 1.0}, step=step)
 
-    assert len(store.list("j")) == 3
+    assert journal.flush()
+    assert [len(read_segment(store.read_bytes(name))) for name in store.list("j")] == [1, 1, 1]
 
 
 def test_a_second_attempt_writes_after_the_first(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    Journal(store, prefix="j", key="run1").start("first")
-    Journal(store, prefix="j", key="run1").start("second")
+    for name in ("first", "second"):
+        attempt = Journal(store, prefix="j", key="run1")
+        attempt.start(name)
+        attempt.flush()
 
     assert [event["name"] for event in _events(store)] == ["first", "second"]
 
 
-def test_two_attempts_at_once_do_not_overwrite_each_other(tmp_path: Path) -> None:
+def test_what_becomes_known_late_is_told_as_it_is(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    attempts = [Journal(store, prefix="j", key="run1") for _ in range(2)]
-    for attempt in attempts:
-        attempt.metrics({"loss": 1.0})
-    for attempt in attempts:
-        attempt._next = 1  # both looked before either wrote
-        attempt.flush()
+    journal = Journal(store, prefix="j", key="run1", interval=60)
+    journal.tag({"understudy": {"protocol": "loso"}, "n": 3})
+    journal.link("teacher", "run0")
+    journal.dataset(name="emodb", digest="ab12", source="EmoDB", profile="{}", context="test")
+    journal.flush()
 
-    assert len(_events(store)) == 2
+    tags, link, dataset = _events(store)
+
+    assert (tags["event"], tags["tags"]) == ("tags", {"understudy.protocol": "loso", "n": "3"})
+    assert (link["event"], link["role"], link["to"]) == ("link", "teacher", "run0")
+    assert dataset.items() >= {
+        ("event", "dataset"),
+        ("name", "emodb"),
+        ("digest", "ab12"),
+        ("source", "EmoDB"),
+        ("profile", "{}"),
+        ("context", "test"),
+    }
 
 
-def test_a_store_that_cannot_be_written_is_said_once_and_nothing_is_lost(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_models_files_lie_beside_the_segment_that_names_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    journal = Journal(store, prefix="j", key="run1", interval=60)
+    files = {"student.safetensors": b"weights", "student.json": b"{}"}
+    journal.model("demo", files, alias="best", tags={"macro_recall": 0.5})
+    journal.flush()
+
+    names = [name for name in store.list("j") if name.endswith(".jsonl")]
+    (event,) = read_segment(store.read_bytes(names[0]))
+
+    assert (event["name"], event["alias"]) == ("demo", "best")
+    assert event["tags"] == {"macro_recall": "0.5"}
+    assert {
+        name: store.read_bytes(f"j/run1/{kept_as(name, digest)}")
+        for name, digest in event["files"].items()
+    } == files
+
+
+@pytest.mark.parametrize(("role", "key"), [("", "run0"), ("a b", "run0"), ("teacher", "../up")])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, role: str, key: str) -> None:
+    with pytest.raises(ValueError, match="a link|a run's key"):
+        Journal(Store(tmp_path), prefix="j", key="run1").link(role, key)
+
+
+@pytest.mark.parametrize(("name", "digest"), [("", "ab"), ("emodb", ""), ("emodb", "a" * 37)])
+def test_a_dataset_that_mlflow_could_not_name_is_refused(
+    tmp_path: Path, name: str, digest: str
 ) -> None:
-    store = _Broken(tmp_path)
-    journal = Journal(store, prefix="j", key="run1", interval=0.0)
-    with caplog.at_level(logging.WARNING):
-        journal.start("run")
-        journal.metrics({"loss": 1.0}, step=1)
-        assert not journal.flush()
-    store.broken = False
-    journal.end("FINISHED")
+    with pytest.raises(ValueError, match="a dataset's (name|digest) is 1 to"):
+        Journal(Store(tmp_path), prefix="j", key="run1").dataset(
+            name=name, digest=digest, source="here"
+        )
 
-    assert [event["event"] for event in _events(store)] == ["start", "metrics", "end"]
-    assert caplog.text.count("the disk is full") == 1
+
+@pytest.mark.parametrize("files", [{}, {"../up": b""}])
+def test_a_model_without_files_of_its_own_is_refused(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    with pytest.raises(ValueError, match="has no files|a file's name"):
+        Journal(Store(tmp_path), prefix="j", key="run1").model("demo", files)
+
+
+def test_a_journal_goes_on_where_it_was_pickled_to(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    journal = Journal(store, prefix="j", key="run1")
+    journal.start("run")
+    journal.flush()
+    again = pickle.loads(pickle.dumps(journal))
+    again.metrics({"loss": 1.0}, step=1)
+    again.flush()
+
+    assert [event["event"] for event in _events(store)] == ["start", "metrics"]
 
 
 def test_values_that_are_not_finite_survive_the_journal(tmp_path: Path) -> None:
@@ -119,7 +159,18 @@ def test_a_key_that_is_no_folder_name_is_refused(tmp_path: Path, key: str) -> No
         Journal(Store(tmp_path), prefix="j", key=key)
 
 
-@pytest.mark.parametrize("data", [b"{", b"[1]\n", b'{"event": "start"}\n'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"[1]\n",
+        b'{"event": "start"}\n',
+        b'{"event": "link", "key": "a", "time": 1, "role": "teacher", "to": "../up"}\n',
+        b'{"event": "dataset", "key": "a", "time": 1, "name": "emodb"}\n',
+        b'{"event": "model", "key": "a", "time": 1, "files": {}}\n',
+        b'{"event": "model", "key": "a", "time": 1, "files": {"../up": "00"}}\n',
+    ],
+)
 def test_a_file_that_is_no_segment_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own message or ours
         read_segment(data)

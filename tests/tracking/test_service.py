@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +13,20 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator.errors import UnderstudyError
+from orchestrator.errors import InputError
 from orchestrator.store import Store
 from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.service import Tail, start_tracking
 from orchestrator.tracking.writer import Writer
 
 PREFIX = "journal/demo/sweep"
+
+
+def _started(store: Store, key: str, name: str) -> None:
+    """A run that has begun, and the store knows it."""
+    journal = Journal(store, prefix=PREFIX, key=key)
+    journal.start(name)
+    journal.flush()
 
 
 def _statuses(uri: str, experiment: str) -> dict[str, str]:
@@ -34,7 +43,7 @@ def test_what_is_left_open_is_closed_at_the_end(tmp_path: Path, mlflow_uri: str)
     finished = Journal(store, prefix=PREFIX, key="one")
     finished.start("finished")
     finished.end()
-    Journal(store, prefix=PREFIX, key="two").start("cut short")
+    _started(store, "two", "cut short")
     Journal(store, prefix="journal/demo/other", key="three").start("another command's")
 
     assert tail.close(20.0) == 0
@@ -45,7 +54,7 @@ def test_the_background_tail_needs_no_flush(tmp_path: Path, mlflow_uri: str) -> 
     store = Store(tmp_path)
     tail = Tail(store.uri, mlflow_uri, "tailing", PREFIX, poll=0.05)
     tail.initialise()
-    Journal(store, prefix=PREFIX, key="one").start("run")
+    _started(store, "one", "run")
     deadline = time.monotonic() + 20
     while not _statuses(mlflow_uri, "tailing") and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -69,11 +78,12 @@ def test_an_outage_is_counted_said_once_and_caught_up_with(
 
     journal = Journal(store, prefix=PREFIX, key="one")
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(Writer, "replay", down)
+        patch.setattr(Writer, "replay_journals", down)
         journal.start("run")
+        journal.flush()
         journal.end()
         assert tail.flush(0.2) == 2
-        assert tail.problem() == "no route to http://***@host"
+        assert "no route to http://***@host" in tail.problem()
     assert caplog.text.count("MLflow has to wait, training goes on") == 1
 
     assert tail.close(20.0) == 0
@@ -81,11 +91,47 @@ def test_an_outage_is_counted_said_once_and_caught_up_with(
     assert _statuses(mlflow_uri, "outage") == {"run": "FINISHED"}
 
 
-def test_a_tracking_uri_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    tail = Tail(str(tmp_path), f"sqlite:///{tmp_path}/file/runs.db", "demo", PREFIX)
+def test_a_database_that_cannot_be_made_is_said_at_the_start_and_tried_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "folder").write_text("in the way")
+    tail = Tail(str(tmp_path), f"sqlite:///{tmp_path}/folder/runs.db", "demo", PREFIX, poll=0.05)
 
-    assert "MLflow cannot use" in tail.initialise()
+    said = tail.initialise()
+    _started(Store(tmp_path), "one", "run")
+
+    assert "it cannot be opened or made; check that its folder can be written" in said
+    assert tail.flush(0.0) == 1
+    tail.stop()
+
+
+def test_who_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(Writer, "initialise", lambda _: answered.wait())
+    tail = Tail(str(tmp_path), "http://me:secret@127.0.0.1:9", "demo", PREFIX)
+
+    said = tail.initialise(0.05)
+
+    assert "'http://***@127.0.0.1:9' has not answered in 0.05 seconds" in said
+    tail.stop()
+    answered.set()
+
+
+def test_looks_grow_apart_where_a_look_takes_long(
+    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = Tail(str(tmp_path), mlflow_uri, "looks", PREFIX, poll=0.01)
+
+    def slow(*_: object) -> dict[str, list[str]]:
+        time.sleep(0.05)
+        return {}
+
+    monkeypatch.setattr("orchestrator.tracking.service.journals", slow)
+    assert tail.pause() == 0.01
+    assert tail._step()
+    assert tail.pause() >= 9 * 0.05
 
 
 @pytest.fixture
@@ -110,28 +156,34 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_the_actor_replays_survives_its_own_death_and_closes(
-    tmp_path: Path, mlflow_uri: str
+    tmp_path: Path, tracking_database: Path
 ) -> None:
     store = Store(tmp_path)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UnderstudyError, match="MLflow cannot use"):
-        start_tracking(store.uri, f"sqlite:///{tmp_path}/file/x.db", "actor", PREFIX)
+    with pytest.raises(InputError, match="is a folder"):
+        start_tracking(store.uri, str(tmp_path), "actor", PREFIX)
+    uri = f"sqlite:///{tmp_path}/file/runs.db"
+    tracking = start_tracking(store.uri, uri, "actor", PREFIX, poll=0.1)
+    assert "it cannot be opened or made" in tracking.problem
+    _started(store, "one", "before")
 
-    tracking = start_tracking(store.uri, mlflow_uri, "actor", PREFIX, poll=0.1)
-    Journal(store, prefix=PREFIX, key="one").start("before")
+    (tmp_path / "file").unlink()
+    (tmp_path / "file").mkdir()
+    shutil.copy(tracking_database, tmp_path / "file" / "runs.db")
     assert tracking.flush(20.0) == 0
+    assert tracking.problem == ""
 
     ray.kill(tracking._actor, no_restart=False)
     journal = Journal(store, prefix=PREFIX, key="two")
     journal.start("after", "one")
     journal.end()
     deadline = time.monotonic() + 60
-    while len(_statuses(mlflow_uri, "actor")) < 2 and time.monotonic() < deadline:
+    while len(_statuses(uri, "actor")) < 2 and time.monotonic() < deadline:
         time.sleep(0.3)
 
     # Without a word from the driver, the restarted actor went on.
-    assert _statuses(mlflow_uri, "actor") == {"before": "RUNNING", "after": "FINISHED"}
+    assert _statuses(uri, "actor") == {"before": "RUNNING", "after": "FINISHED"}
     assert tracking.close(30.0) == 0
-    assert _statuses(mlflow_uri, "actor") == {"before": "KILLED", "after": "FINISHED"}
+    assert _statuses(uri, "actor") == {"before": "KILLED", "after": "FINISHED"}
     # The actor is gone: asking it again is answered from the store, and raises nothing.
     assert tracking.flush(1.0) == 3
