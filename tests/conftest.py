@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
+# what killed processes leave is not for the next run of the tests to find
+_spool = tempfile.TemporaryDirectory(prefix="understudy-tests-", ignore_cleanup_errors=True)
+os.environ["UNDERSTUDY_SPOOL"] = _spool.name
 
 REAL_DATA = {
     "emodb_root": (

@@ -32,8 +32,10 @@ def dashboard(
 
     if optuna and file is None:
         raise InputError("--optuna: give the experiment file, too, which says where the study is")
-    if uri is None and file is not None:
-        uri = places_of(file).tracking.uri
+    experiment = None
+    if file is not None:
+        places = places_of(file)
+        experiment, uri = places.name, uri or places.tracking.uri
     beside = []
     if optuna and file is not None:
         from orchestrator.sweep.study_server import study_server
@@ -45,6 +47,7 @@ def dashboard(
             uri or Tracking().uri,
             host=host,
             port=port,
+            experiment=experiment,
             beside=beside,
             say=lambda line: console.print(line, markup=False, highlight=False),
         )

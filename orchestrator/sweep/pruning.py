@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from orchestrator.experiment.pruners import (
     HalvingPruner,
@@ -122,6 +120,9 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     Source: Wilcoxon, "Individual comparisons by ranking methods", 1945; for ties: Pratt and
     Gibbons, "Concepts of nonparametric theory", 1981.
     """
+    # scipy.stats takes most of a second to import, in every process that reads of a sweep
+    from scipy.stats import rankdata
+
     told = np.array([d for d in differences if abs(d) > NEGLIGIBLE])
     if not len(told):
         return 1.0
@@ -143,6 +144,8 @@ def _race(
     leader: Ran | None,
     total: int,
 ) -> str:
+    from scipy.special import stdtrit
+
     if leader is None:
         return ""
     # those with other folds would enlarge what all folds are

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from orchestrator.experiment.search import Aggregate
 
@@ -115,6 +114,9 @@ def _scored(trials: Sequence[Folds], kind: Aggregate) -> list[float]:
 def _ranks(means: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(means) == 1:
         return np.full_like(means, 0.5)
+    # which takes most of a second to import, in every actor of a trial
+    from scipy.stats import rankdata
+
     ranks: NDArray[np.float64] = rankdata(means, axis=0)
     return (ranks - 1) / (len(means) - 1)
 

@@ -10,6 +10,7 @@ from orchestrator.errors import InputError
 from orchestrator.tracking.address import absolute_uri, has_secret, is_server, redacted
 from orchestrator.tracking.reading import check_database
 from orchestrator.tracking.serving import LOOPBACK, WebServer, names_of, run_servers
+from orchestrator.tracking.trial_table import TAG, trials_page
 
 
 def dashboard_command(uri: str, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -71,6 +72,7 @@ def run_dashboard(
     *,
     host: str = "127.0.0.1",
     port: int = 5000,
+    experiment: str | None = None,
     beside: Sequence[WebServer] = (),
     say: Callable[[str], None] = print,
 ) -> int:
@@ -80,6 +82,7 @@ def run_dashboard(
         uri: MLflow tracking URI of a database.
         host: Address to listen on, default this machine only.
         port: Port to listen on, default 5000.
+        experiment: Whose trials to point to; default: nobody's.
         beside: Servers to run beside it, such as the study's.
         say: Is told, a line at a time, what people should know.
 
@@ -93,6 +96,7 @@ def run_dashboard(
     """
     server = dashboard_server(uri, host=host, port=port)
     check_database(absolute_uri(uri))
+    page = None if experiment is None else _trials_of(absolute_uri(uri), experiment)
     if host not in LOOPBACK:
         say(
             f"Warning: whoever reaches {host} at these ports reads everything here and may change "
@@ -101,7 +105,21 @@ def run_dashboard(
 
     def ready() -> None:
         say(f"Dashboard: {server.address} (Ctrl-C ends it)")
+        if page is not None:
+            say(f"Trials, best first: {server.address}{page}")
         for other in beside:
             say(f"{other.name}: {other.address}")
 
     return run_servers([server, *beside], ready=ready)
+
+
+def _trials_of(uri: str, experiment: str) -> str | None:
+    """The page of an experiment's trials, None where it has none."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    try:
+        found = MlflowClient(tracking_uri=uri, registry_uri=uri).get_experiment_by_name(experiment)
+    except Exception:  # the server, which comes next, says what is wrong with the database
+        return None
+    return None if found is None or TAG not in found.tags else trials_page(found.experiment_id)

@@ -13,11 +13,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import UnderstudyError
+from orchestrator.errors import StoreError, UnderstudyError
 from orchestrator.store import Store
 from orchestrator.tracking.address import absolute_uri, redacted, sqlite_path
 from orchestrator.tracking.connection import artifacts_in
 from orchestrator.tracking.failures import explained
+from orchestrator.tracking.shipping import ship_leftovers
 from orchestrator.tracking.writer import Writer, journals
 
 _LONGEST_PAUSE = 30.0
@@ -109,6 +110,11 @@ class Tail:
         Returns:
             How many segments are still pending.
         """
+        try:
+            # of workers that were killed here, whose runs would be ended before they have told all
+            ship_leftovers(self._store)
+        except StoreError as error:
+            self._complain(error)
         pending = self.flush(timeout)
         self.stop()
         if not pending:
@@ -284,8 +290,6 @@ def start_tracking(
         raise UnderstudyError(
             f"tracking: the actor that writes to MLflow did not start ({redacted(str(error))})"
         ) from error
-    if problem:
-        log.warning("tracking: MLflow has to wait, training goes on: %s", problem)
     return Tracking(actor, store_uri=store_uri, prefix=prefix, problem=problem)
 
 

@@ -28,6 +28,7 @@ from orchestrator.tracking.record import (
 )
 from orchestrator.tracking.runs import Runs
 from orchestrator.tracking.segment import SEGMENT, Event, SegmentStore, read_segment
+from orchestrator.tracking.trial_table import TrialTable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,6 +64,7 @@ class Writer:
         self._artifacts = artifacts
         self._client: MlflowClient | None = None
         self._experiment_id = ""
+        self._table: TrialTable
         self._known_runs: Runs | None = None
         self._marks: dict[str, Mark] = {}
         self._doubtful = False
@@ -75,6 +77,7 @@ class Writer:
         """
         if self._client is None or self._known_runs is None:
             self._client, self._experiment_id = connect(self.uri, self.experiment, self._artifacts)
+            self._table = TrialTable(self._client, self._experiment_id)
 
     def replay(self, store: SegmentStore, prefix: str) -> int:
         """Send what the journals under ``prefix`` hold beyond what was sent before.
@@ -228,6 +231,7 @@ class Writer:
         mark: Mark,
         since: str,
     ) -> None:
+        self._table.note(events)
         told = points(events)
         fresh = unknown(told, self._held(run, told))
         new = news(run, events)
