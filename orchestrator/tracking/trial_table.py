@@ -25,7 +25,9 @@ _COSTS = ("parameters", "macs", "seconds")
 
 def trials_page(experiment_id: str) -> str:
     """Where the table is, seen from the dashboard's address."""
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
+    # without the second part MLflow's menus are those for language models
+    shown = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"/#/experiments/{experiment_id}/runs?{shown}"
 
 
 class TrialTable:
@@ -78,6 +80,7 @@ def _state(score: str, params: list[str]) -> dict[str, object]:
         "orderByKey": columns[0],
         "orderByAsc": False,
         "selectedColumns": columns,
+        "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *columns],
         # ours, which MLflow leaves alone
         "score": score,
         "params": params,
