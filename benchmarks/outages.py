@@ -39,7 +39,7 @@ from orchestrator.training.task import FoldTask
 
 TEXT = """\
 name: outages
-corpora: [{kind: synthetic, sessions: 5, utterances_per_emotion: 6}]
+corpora: [{kind: synthetic, sessions: 5, utterances_per_emotion: 12}]
 protocol: {kind: leave-one-session-out}
 features: {kind: log-mel, bins: 32}
 recipe:
@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run it for each kind of database and print what was found."""
     parser = argparse.ArgumentParser(description="Take a sweep's MLflow server away.")
     parser.add_argument("--backends", nargs="+", default=["sqlite", "postgresql"])
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--port", type=int, default=5731)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
