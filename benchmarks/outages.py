@@ -8,7 +8,8 @@ others. While it runs the server hangs for 30 seconds (SIGSTOP) and is killed tw
 time started again after ten seconds. Then another sweep, whose server is killed and only comes back
 when the sweep has ended and ``understudy tracking repair`` is given.
 
-``blocked`` is the time that fold runs spent in calls of their journals, by the time that they took.
+``blocked`` is the time that fold runs spent in calls of journals, their own and their teachers', by
+the time that they took; what they wait for the store at their end is of both.
 ``lost`` counts the points of journals that MLflow lacks, ``twice`` those it has more than once.
 """
 
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ resources: {concurrent: 1}
 """
 HANG, AWAY = 30.0, 10.0
 """Seconds."""
+MOST_BLOCKED = 0.005
 
 
 @dataclass(frozen=True)
@@ -76,24 +78,39 @@ class Timed:
     def __call__(
         self, task: FoldTask, *, store: Store, journal: Journal, tree: RunTree, parent: str
     ) -> FoldOutcome:
-        """As :func:`recorded_run`."""
-        spent = [0.0]
-        for name in ("start", "metrics", "artifact", "tag", "link", "dataset", "end"):
-            setattr(journal, name, _timed(getattr(journal, name), spent))
-        began = time.perf_counter()
-        outcome = recorded_run(task, store=store, journal=journal, tree=tree, parent=parent)
-        with Path(self.notes).open("a") as file:
-            file.write(f"{spent[0]} {time.perf_counter() - began}\n")
-        return outcome
+        """As :func:`recorded_run`; the line is written when the caller has ended the journal."""
+        time_journals()
+        spent, began, end = _spent[0], time.perf_counter(), journal.end
+
+        def ended(*arguments: Any, **named: Any) -> None:
+            end(*arguments, **named)
+            with Path(self.notes).open("a") as file:
+                file.write(f"{_spent[0] - spent} {time.perf_counter() - began}\n")
+
+        setattr(journal, "end", ended)  # noqa: B010
+        return recorded_run(task, store=store, journal=journal, tree=tree, parent=parent)
 
 
-def _timed(call: Any, spent: list[float]) -> Any:
+_spent = [0.0]
+"""Seconds that this process has spent in calls of journals."""
+
+
+def time_journals() -> None:
+    """Count, from now on, the time of every call of every journal in this process."""
+    for name in ("start", "metrics", "artifact", "tag", "link", "dataset", "model", "end"):
+        call = getattr(Journal, name)
+        if not hasattr(call, "__wrapped__"):
+            setattr(Journal, name, _timed(call))
+
+
+def _timed(call: Any) -> Any:
+    @functools.wraps(call)
     def timed(*arguments: Any, **named: Any) -> Any:
         began = time.perf_counter()
         try:
             return call(*arguments, **named)
         finally:
-            spent[0] += time.perf_counter() - began
+            _spent[0] += time.perf_counter() - began
 
     return timed
 
@@ -151,9 +168,18 @@ class Sweep:
             time.sleep(0.2)
 
 
-def disturb(server: MlflowServer, sweep: Sweep, process: subprocess.Popen[str]) -> list[str]:
+@dataclass(frozen=True)
+class Outage:
+    """What was done to a server, and how many fold runs had ended before and after it."""
+
+    what: str
+    began: int
+    ended: int
+
+
+def disturb(server: MlflowServer, sweep: Sweep, process: subprocess.Popen[str]) -> list[Outage]:
     """Hang it once and kill it twice, while fold runs go on; what was done, and when."""
-    done = []
+    done: list[Outage] = []
     sweep.wait_for(2, process)
     for number in range(3):
         at = len(sweep.fold_runs())
@@ -165,9 +191,7 @@ def disturb(server: MlflowServer, sweep: Sweep, process: subprocess.Popen[str]) 
             server.kill()
             time.sleep(AWAY)
             server.start()
-        done.append(
-            f"{'hung' if number == 0 else 'killed'} from fold run {at} to {len(sweep.fold_runs())}"
-        )
+        done.append(Outage("killed" if number else "hung", at, len(sweep.fold_runs())))
         sweep.wait_for(len(sweep.fold_runs()) + 2, process)
     return done
 
@@ -210,13 +234,15 @@ def outages(
         process = sweep.start()
         done = disturb(server, sweep, process)
         said = process.communicate()[0]
-        found["disturbed"] = {"outages": done, **measured(sweep, said, server.uri)}
+        found["disturbed"] = facts(sweep, said, server.uri, done)
         forget(server.uri)
         sweep = Sweep(home / "gone", server.uri, trials, training)
         process = sweep.start()
         sweep.wait_for(2, process)
         server.kill()
+        at = len(sweep.fold_runs())
         said = process.communicate()[0]
+        gone = Outage("killed", at, len(sweep.fold_runs()))
         server.start()
         repaired = subprocess.run(
             [sys.executable, "-m", "orchestrator.cli", "tracking", "repair", str(sweep.file)],
@@ -224,10 +250,31 @@ def outages(
             text=True,
             check=True,
         )
-        found["gone"] = {**measured(sweep, said, server.uri), "repair": repaired.stdout.split("\n")}
+        found["gone"] = facts(sweep, said, server.uri, [gone])
+        found["gone"]["repair"] = repaired.stdout.split("\n")
     finally:
         server.kill()
     return found
+
+
+def facts(sweep: Sweep, said: str, uri: str, done: Sequence[Outage]) -> dict[str, Any]:
+    """What was done, what came of it, and what is not as it should be."""
+    found = {"outages": [asdict(one) for one in done], **measured(sweep, said, uri)}
+    return {**found, "wrong": wrong(found, sweep.trials)}
+
+
+def wrong(found: dict[str, Any], trials: int) -> list[str]:
+    """What is not as it should be; an outage has to begin before the last fold run does."""
+    wanted = {"lost": 0, "twice": 0, "running": 0, "complete": trials}
+    return [
+        *(f"{name}: {found[name]}, not {it}" for name, it in wanted.items() if found[name] != it),
+        *([f"blocked: {found['blocked']}"] if found["blocked"] > MOST_BLOCKED else []),
+        *(
+            f"{one['what']} after {one['began']} of {found['fold_runs']} fold runs"
+            for one in found["outages"]
+            if one["began"] >= found["fold_runs"] - 1
+        ),
+    ]
 
 
 def forget(uri: str) -> None:
@@ -273,13 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps({backend: found[backend]}, indent=1))
     if asked.json:
         print(json.dumps(found, indent=1))
-    wrong = [
-        one
-        for kinds in found.values()
-        for one in kinds.values()
-        if one["lost"] or one["twice"] or one["running"] or one["blocked"] > 0.005
-    ]
-    return 1 if wrong else 0
+    return 1 if any(one["wrong"] for kinds in found.values() for one in kinds.values()) else 0
 
 
 if __name__ == "__main__":

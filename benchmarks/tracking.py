@@ -13,9 +13,9 @@ journals and all of them to MLflow from the beginning, with nobody beside them.
 
 ``points_per_second`` is that of the last tail. ``loop_share`` is the time that training spends in
 its journals' calls, by the time that it takes; what a fold run waits for the store when it has
-ended, outside its loop, is ``end_seconds``, the mean of all. ``lost`` counts points of the journals
-that MLflow lacks or holds with another value, ``doubled`` those it holds twice, over the three
-tails.
+ended, outside its loop, is ``end_seconds``, the mean of all. ``lost`` counts points that training
+told and MLflow lacks or holds with another value, ``doubled`` those it holds twice, over the three
+tails; any of them makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from benchmarks.pinned import at_once
 from orchestrator.errors import InputError, UnderstudyError
 from orchestrator.store import Store
 from orchestrator.tracking.address import absolute_uri
-from orchestrator.tracking.journal import SEGMENT, Journal, read_segment, run_key
+from orchestrator.tracking.journal import Journal, run_key
 from orchestrator.tracking.service import Tail
 from orchestrator.tracking.writer import Writer
 
@@ -46,6 +46,11 @@ _ALL = "journal/tracking"
 _HALVES = (f"{_ALL}/first", f"{_ALL}/second")
 _ENDED = "ended"
 _PATIENCE = 1800.0
+
+Losses = dict[int, list[float]]
+"""Of every epoch, by fold run."""
+Point = tuple[str, str, int]
+"""A run's key, a measurement's name and the epoch."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +89,21 @@ class Training:
     epochs: int
     epoch_seconds: float
 
-    def ready(self) -> Callable[[], tuple[float, float, float]]:
+    def ready(self) -> Callable[[], tuple[float, float, float, Losses]]:
         """Import torch and warm up."""
         train = _network()
         train(100)
         return lambda: self._work(train)
 
-    def _work(self, train: Callable[[int], float]) -> tuple[float, float, float]:
-        """Seconds in loops, of them in their journals' calls, and in the runs' ends."""
+    def _work(self, train: Callable[[int], float]) -> tuple[float, float, float, Losses]:
+        """Seconds in loops, of them in their journals' calls, and in the runs' ends; the losses."""
         # not before: the other processes begin meanwhile, which takes them the memory's bandwidth
         began = time.process_time()
         train(500)
         updates = max(1, round(500 * self.epoch_seconds / (time.process_time() - began)))
         store = Store(self.store)
         loops = told = ends = 0.0
+        losses: Losses = {run: [] for run in self.runs}
         for run in self.runs:
             began = time.perf_counter()
             journal = Journal(store, prefix=_HALVES[run % 2], key=run_key("fold run", run))
@@ -105,17 +111,20 @@ class Training:
             told += time.perf_counter() - began
             for epoch in range(1, self.epochs + 1):
                 loss = train(updates)
+                losses[run].append(loss)
                 telling = time.perf_counter()
-                journal.metrics(
-                    {f"train/measure_{at}": loss + at for at in range(_METRICS)}, step=epoch
-                )
+                journal.metrics(_measures(loss), step=epoch)
                 told += time.perf_counter() - telling
             loops += time.perf_counter() - began
             ending = time.perf_counter()
             journal.end()
             ends += time.perf_counter() - ending
         store.write_bytes(f"{_ENDED}/{self.process}", b"")
-        return loops, told, ends
+        return loops, told, ends, losses
+
+
+def _measures(loss: float) -> dict[str, float]:
+    return {f"train/measure_{at}": loss + at for at in range(_METRICS)}
 
 
 def _network() -> Callable[[int], float]:
@@ -208,10 +217,13 @@ def measured(
         ]
     )
     *spent, behind = training.found
-    loops, told, ends = (sum(times) for times in zip(*spent, strict=True))
+    loops, told, ends = (sum(one[at] for one in spent) for at in range(3))
+    losses = {run: of_run for *_, some in spent for run, of_run in some.items()}
     tails = [tailing("half", _HALVES[0], 0), tailing("all", _ALL, 0)]
     half, whole = (at_once([(one, [tail_on])]) for one in tails)
-    wrong = [_compared(Store(store), one) for one in (live, *tails)]
+    first = {run: of_run for run, of_run in losses.items() if run % 2 == 0}
+    shares_of = zip((live, *tails), (losses, first, losses), strict=True)
+    wrong = [_compared(_points(some), one) for one, some in shares_of]
     return Cost(
         points_per_second=round(runs * epochs * _METRICS / whole.seconds, 1),
         lost=sum(lost for lost, _ in wrong),
@@ -227,17 +239,18 @@ def measured(
     )
 
 
-def _compared(store: Store, tailed: Tailing) -> tuple[int, int]:
-    """How many points of the journals MLflow lost, and how many it doubled."""
-    # as text, so that NaN equals itself
-    told = {
-        (event["key"], name, event["step"]): str(float(value))
-        for segment in store.list(tailed.prefix)
-        if SEGMENT.search(segment)
-        for event in read_segment(store.read_bytes(segment))
-        if event["event"] == "metrics"
-        for name, value in event["values"].items()
+def _points(losses: Losses) -> dict[Point, str]:
+    """What training told, whatever became of it."""
+    return {
+        (run_key("fold run", run), name, epoch): str(value)
+        for run, of_run in losses.items()
+        for epoch, loss in enumerate(of_run, 1)
+        for name, value in _measures(loss).items()
     }
+
+
+def _compared(told: Mapping[Point, str], tailed: Tailing) -> tuple[int, int]:
+    """How many points of those told MLflow lost, and how many it doubled."""
     held = _held(tailed.uri, tailed.experiment)
     count = Counter(place for place, _ in held)
     values = dict(held)
@@ -245,8 +258,8 @@ def _compared(store: Store, tailed: Tailing) -> tuple[int, int]:
     return lost, sum(count.values()) - len(count)
 
 
-def _held(uri: str, experiment: str) -> list[tuple[tuple[str, str, int], str]]:
-    """Every point that MLflow holds: run, measurement and step, and the value as text."""
+def _held(uri: str, experiment: str) -> list[tuple[Point, str]]:
+    """Every point that MLflow holds, and its value as text, so that NaN equals itself."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -318,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tracking: {error}", file=sys.stderr)
         return error.exit_code
     print(json.dumps(asdict(found)) if given.json else table(found))
-    return 0
+    return 1 if found.lost or found.doubled else 0
 
 
 if __name__ == "__main__":

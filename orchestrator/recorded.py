@@ -66,8 +66,8 @@ def recorded_run(
         raise
     keys = {f"understudy.key.{role}": outcome.artifact.key}
     if teacher is not None:
-        teacher.end()
-        journal.link("teacher", teacher.key)
+        if teacher.end():
+            journal.link("teacher", teacher.key)
         keys["understudy.key.teacher"] = teacher.artifact
     journal.tag(keys)
     if outcome.reused:

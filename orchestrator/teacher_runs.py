@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
+import numpy as np
+
+from orchestrator.errors import StoreError
+from orchestrator.evaluation.metrics import scores
 from orchestrator.store import Store
-from orchestrator.tracking.journal import Journal, read_segment
+from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.tree import RunTree
-from orchestrator.training.files import FACTS, HISTORY, read_json
+from orchestrator.training.files import FACTS, HISTORY, VALIDATION, read_json
 from orchestrator.training.task import FoldTask
 from orchestrator.training.teacher import teacher_inputs
+
+log = logging.getLogger(__name__)
 
 _told: set[str] = set()
 """Keys of teachers' runs that this process knows to have been told of to their end."""
@@ -45,31 +52,60 @@ class TeacherRun:
         if not self._evaluated:
             self._begun().metrics(values, step=step)
 
-    def end(self) -> None:
-        """It has been fitted, now or before: the run ends as it should, if it has not yet."""
-        if self._evaluated or self.key in _told:
-            return
-        if self._journal is None and self._ended_before():
-            _told.add(self.key)
-            return
+    def end(self) -> bool:
+        """It has been fitted, now or before: its run ends as it should.
+
+        Of a teacher that the store had, everything is told again by each process that learns from
+        it, once: the same again changes nothing.
+
+        Returns:
+            Whether there is a run of it; there is none of a teacher that is in the store no more.
+        """
+        if self._evaluated or (self._journal is None and self.key in _told):
+            return True
+        try:
+            return self._tell_the_end()
+        except Exception as error:
+            # the student has been trained
+            log.warning("the run of a teacher could not be written: %s", error)
+            return False
+
+    def _tell_the_end(self) -> bool:
         found = self._store.find("teacher", self.artifact)
         if found is None:
-            # the store has the student and not, any more, its teacher
-            return
+            return self._journal is not None
         heard, journal = self._journal is not None, self._begun()
         for step, row in enumerate([] if heard else read_json(found.path / HISTORY), 1):
             journal.metrics(row, step=step)
         facts = read_json(found.path / FACTS)
+        labels = np.asarray(self._task.validation.labels)
+        chosen = scores(
+            labels, np.load(found.path / VALIDATION).argmax(1), classes=self._task.classes
+        )
         journal.metrics(
-            {"chosen/epoch": float(facts["epoch"]), "parameters": float(facts["parameters"])},
+            {
+                "chosen/validation_macro_recall": chosen.macro_recall,
+                "chosen/validation_accuracy": chosen.accuracy,
+                "chosen/epoch": float(facts["epoch"]),
+                "parameters": float(facts["parameters"]),
+            },
             step=facts["epoch"],
         )
         journal.end("FINISHED")
         _told.add(self.key)
+        return True
 
     def fail(self, reason: str) -> None:
-        """Its fit raised."""
-        if self._journal is not None:
+        """What it was fitted for failed, or its own fit did."""
+        if self._journal is None:
+            return
+        try:
+            fitted = self._store.find("teacher", self.artifact) is not None
+        except StoreError:
+            fitted = False
+        if fitted:
+            self.end()
+        else:
             self._journal.end("FAILED", reason=reason)
 
     def _begun(self) -> Journal:
@@ -84,6 +120,7 @@ class TeacherRun:
                     "corpus": task.corpus,
                     "fold": task.fold,
                     "seed": task.seed,
+                    "role": "teacher",
                     "teacher": _section(task),
                 },
                 tags={
@@ -93,15 +130,6 @@ class TeacherRun:
                 },
             )
         return self._journal
-
-    def _ended_before(self) -> bool:
-        store = self._tree.store
-        return any(
-            event["event"] == "end" and event["status"] == "FINISHED"
-            for name in store.list(f"{self._tree.prefix}/{self.key}")
-            if name.endswith(".jsonl")
-            for event in read_segment(store.read_bytes(name))
-        )
 
 
 def _section(task: FoldTask) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import orchestrator.teacher_runs as teacher_runs
+from orchestrator.errors import StoreError, TrainingError
 from orchestrator.recorded import recorded_run
 from orchestrator.store import Store
 from orchestrator.teacher_runs import TeacherRun
@@ -152,11 +153,33 @@ def test_a_fit_that_fails_is_a_failed_run(
     assert (told[-1]["status"], told[-1]["reason"]) == ("FAILED", "RuntimeError: a worker failed")
 
 
-def test_a_student_whose_teacher_was_removed_since_is_linked_all_the_same(
-    home: Home, tree: RunTree
-) -> None:
+def test_of_a_teacher_that_is_not_there_is_no_run(home: Home, tree: RunTree) -> None:
     run = TeacherRun(home.task(), store=Store(tree.store.folder / "elsewhere"), tree=tree)
 
-    run.end()
-
+    assert not run.end()
     assert events(tree, run.key) == []
+
+
+def test_a_teacher_whose_student_fails_has_been_fitted_all_the_same(
+    home: Home, tree: RunTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise TrainingError("a loss is nan")
+
+    monkeypatch.setattr("orchestrator.training.student.fit_student", fails)
+    with pytest.raises(TrainingError):
+        student(home.task(), tree, 0)
+
+    told = events(tree, TeacherRun(home.task(), store=tree.store, tree=tree).key)
+    assert (told[-1]["event"], told[-1]["status"]) == ("end", "FINISHED")
+
+
+def test_a_store_that_cannot_be_read_for_the_teachers_run_fails_no_student(
+    home: Home, tree: RunTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: TeacherRun) -> bool:
+        raise StoreError("no route")
+
+    monkeypatch.setattr(TeacherRun, "_tell_the_end", fails)
+
+    assert linked(student(home.task(), tree, 0)) == []

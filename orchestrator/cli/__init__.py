@@ -123,7 +123,7 @@ def sweep(
             f"Fold runs: {outcome.computed} computed now, {outcome.reused} reused from the store, "
             f"{outcome.earlier} of trials that had ended before."
         )
-        show_pending(console, outcome.pending)
+        show_pending(console, outcome.pending, repair=said_again(file, overrides, None))
         if outcome.finished and outcome.summary.complete:
             again = said_again(file, overrides, variant)
             if outcome.summary.front:
@@ -182,7 +182,7 @@ def evaluate(
     console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
     for picture in outcome.pictures:
         console.print(f"Attention: {experiment.store}/{outcome.folder}/{picture}")
-    show_pending(console, outcome.pending)
+    show_pending(console, outcome.pending, repair=said_again(file, overrides, None))
     places = [text for text in overrides or () if text.startswith("tracking.uri=")]
     where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)
     console.print(f"Dashboard: understudy dashboard {where}")

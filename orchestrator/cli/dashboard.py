@@ -13,7 +13,9 @@ from orchestrator.errors import InputError
 
 def dashboard(
     file: Annotated[Path | None, typer.Argument(help="The experiment file (YAML).")] = None,
-    uri: Annotated[str | None, typer.Option(help="MLflow tracking URI instead.")] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI instead; '${NAME}' for a password.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5000,
     optuna: Annotated[
@@ -27,11 +29,13 @@ def dashboard(
     """
     from orchestrator.experiment import load_experiment
     from orchestrator.experiment.experiment import Tracking
-    from orchestrator.experiment.places import places_of
+    from orchestrator.experiment.places import places_of, told_uri
     from orchestrator.tracking.dashboard import run_dashboard
 
     if optuna and file is None:
         raise InputError("--optuna: give the experiment file, too, which says where the study is")
+    if uri is not None:
+        uri = told_uri(uri, command="understudy dashboard")
     experiment = None
     if file is not None:
         places = places_of(file)

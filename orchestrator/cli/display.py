@@ -18,12 +18,20 @@ def show_sweep(console: Console, name: str, summary: Any) -> None:
         console.print(part)
 
 
-def show_pending(console: Console, pending: int) -> None:
-    """What MLflow has not taken yet, if anything."""
+def show_pending(console: Console, pending: int, *, repair: str) -> None:
+    """What MLflow has not taken yet, if anything.
+
+    Args:
+        console: where it is said.
+        pending: parts of journals.
+        repair: file and overrides of the command, as they are to be given again.
+    """
     if pending:
         console.print(
-            f"MLflow has not taken {pending} journal segments yet; they are kept in the store, "
-            "and the same command, or understudy tracking repair, sends them."
+            f"MLflow has not taken {pending} parts of the runs' journals yet; they are kept in the "
+            f"store, and the same command sends them, or: understudy tracking repair {repair}",
+            markup=False,
+            highlight=False,
         )
 
 

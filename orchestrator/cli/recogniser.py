@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from orchestrator.cli.display import show_pending
-from orchestrator.cli.shared import console_for, print_json
+from orchestrator.cli.shared import console_for, print_json, said_again
 from orchestrator.errors import InputError
 
 
@@ -32,7 +32,7 @@ def evaluate_recogniser(
     for part in render_recogniser(outcome.result):
         console.print(part)
     console.print(f"Results: {experiment.store}/{outcome.folder}/evaluation.json")
-    show_pending(console, outcome.pending)
+    show_pending(console, outcome.pending, repair=said_again(file, overrides, None))
     places = [text for text in overrides if text.startswith("tracking.uri=")]
     where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)
     console.print(f"Dashboard: understudy dashboard {where}")

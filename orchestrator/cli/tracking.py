@@ -21,12 +21,7 @@ tracking_app = typer.Typer(help="What MLflow has of experiments.", no_args_is_he
 
 @tracking_app.command("repair")
 def tracking_repair(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="The experiment file (YAML); default: all that ./understudy-store has journals of."
-        ),
-    ] = None,
+    file: File,
     overrides: Overrides = None,
     minutes: Annotated[
         float | None,
@@ -47,39 +42,33 @@ def tracking_repair(
 ) -> None:
     """Send MLflow what it lacks of the journals, and end runs that nobody works on any more.
 
-    Commands that are running keep theirs. Ends with 1 if something is still to be sent.
+    Commands that are running keep theirs. Ends with 1 if something could not be sent.
 
     Example: `understudy tracking repair experiments/demo.yaml`
     """
-    from orchestrator.experiment.experiment import Tracking
     from orchestrator.experiment.places import places_of
     from orchestrator.store.finding import find_store
-    from orchestrator.tracking.repair import experiments_of, repair, ship
+    from orchestrator.tracking.repair import repair, ship
 
-    if file is None:
-        store, uri = find_store(None), Tracking().uri
-        names = experiments_of(store)
-    else:
-        places = places_of(file, overrides=overrides or ())
-        store, uri = find_store(places.store), places.tracking.uri
-        names = (places.name,)
-    if not names:
-        raise InputError(f"store {store.shown!r} has no journals, so there is nothing to repair")
+    places = places_of(file, overrides=overrides or ())
+    store = find_store(places.store)
     shipped = 0 if dry_run else ship(store)
-    found = [
-        repair(store, uri, name, minutes=minutes, unknown=unknown, dry_run=dry_run)
-        for name in names
-    ]
+    found = repair(
+        store,
+        places.tracking.uri,
+        places.name,
+        minutes=minutes,
+        unknown=unknown,
+        dry_run=dry_run,
+    )
     if as_json:
-        facts = [dataclasses.asdict(one) for one in found]
-        print_json({"shipped": shipped, "changed": not dry_run, "experiments": facts})
+        print_json({"dry_run": dry_run, "shipped": shipped, **dataclasses.asdict(found)})
     else:
         console = console_for(as_json=False)
         if shipped:
             _say(console, f"{shipped} journal segments of processes that were killed, shipped")
-        for one in found:
-            _show(console, one, dry_run=dry_run)
-    if any(one.problem for one in found):
+        _show(console, found, dry_run=dry_run)
+    if found.problem or found.refused:
         raise typer.Exit(1)
 
 
@@ -133,8 +122,8 @@ def _show(console: Console, found: Repaired, *, dry_run: bool) -> None:
     if found.problem:
         _say(
             console,
-            f"  {found.missing - found.sent} segments have to wait: {found.problem}; the same "
-            "command goes on from here",
+            f"  {found.waiting} segments have to wait: {found.problem}; the same command goes on "
+            "from here",
         )
 
 

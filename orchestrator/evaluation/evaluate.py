@@ -130,12 +130,12 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
         if tracking.problem:
-            progress.note(tracking.problem)
+            progress.note(f"{tracking.problem}; going on, what is recorded is kept and sent later")
         tags = origin_tags(prepared, protocols=protocols.values(), seeds=settings.seeds)
-        top = start_runs(
-            tree, experiment, prepared, systems={job.system for job in jobs}, tags=tags
-        )
-        with ended_by_errors(top, tracking):
+        with ended_by_errors(tree.journal(), tracking):
+            top = start_runs(
+                tree, experiment, prepared, systems={job.system for job in jobs}, tags=tags
+            )
             compute_inputs(
                 experiment,
                 prepared,
@@ -183,9 +183,12 @@ def run_evaluation(experiment: Experiment, *, console: Console) -> EvaluationOut
                 store.write_bytes(f"{folder}/{name}", picture)
             store.noted_all()
             progress.enter("pictures and the best student")
-            show_systems(tree, top, experiment, done, result)
-        end_runs(tree, top, result)
+            show_systems(tree, top, experiment, done, result, note=progress.note)
+            end_runs(tree, top, done, result)
+        progress.enter("sending runs to MLflow")
         pending = tracking.close(timeout=60.0)
+        if tracking.refused:
+            progress.note(tracking.refused)
     return EvaluationOutcome(
         result=result,
         folder=folder,

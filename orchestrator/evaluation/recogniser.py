@@ -158,7 +158,7 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
         if tracking.problem:
-            progress.note(tracking.problem)
+            progress.note(f"{tracking.problem}; going on, what is recorded is kept and sent later")
         top = tree.journal()
         top.start(
             name=f"recogniser {experiment.name}",
@@ -194,7 +194,10 @@ def run_recogniser(experiment: RecogniserExperiment, *, console: Console) -> Rec
             step=0,
         )
         top.end("FINISHED")
+        progress.enter("sending runs to MLflow")
         pending = tracking.close(timeout=60.0)
+        if tracking.refused:
+            progress.note(tracking.refused)
     return RecogniserOutcome(result, folder, pending)
 
 

@@ -88,6 +88,28 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
+def told_interval(name: str, values: Sequence[float]) -> dict[str, float]:
+    """A mean over folds as the runs in MLflow have it.
+
+    Args:
+        name: of the measure.
+        values: one a fold, seeds averaged first.
+
+    Returns:
+        ``name`` with the mean, and with ``_n``, ``_std``, ``_low`` and ``_high`` after it the
+        number of folds, their standard deviation and Student's t interval (95 %); of a single fold
+        the first two.
+
+    Raises:
+        ValueError: as :func:`t_interval`.
+    """
+    interval, std = t_interval(values), _std(values)
+    told = {name: interval.mean, f"{name}_n": float(interval.n)}
+    if std is not None and interval.low is not None and interval.high is not None:
+        told |= {f"{name}_std": std, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return told
+
+
 def paired_difference(
     a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], level: float = 0.95
 ) -> Interval:

@@ -7,9 +7,8 @@ systems without a look at their fold runs.
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from orchestrator.evaluation.result import ablation_changes
 from orchestrator.evaluation.run_pictures import confusion_picture, curves_picture
 from orchestrator.evaluation.run_tables import classes_csv, confusion_csv, speakers_csv
 from orchestrator.evaluation.sealed import Scored, Unsealed
-from orchestrator.evaluation.statistics import t_interval
+from orchestrator.evaluation.statistics import told_interval
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.loading import resolved
 from orchestrator.preparation import Prepared
@@ -33,8 +32,6 @@ from orchestrator.tracking.tree import RunTree
 
 ALIAS = "evaluated"
 """What the registry calls the newest version that an evaluation has put there."""
-
-log = logging.getLogger(__name__)
 
 
 def start_runs(
@@ -86,11 +83,19 @@ def tell_test(tree: RunTree, scored: Scored, unsealed: Unsealed) -> None:
         step=scored.epoch,
     )
     journal.artifact("test/confusion.csv", confusion_csv(found.confusion, task.emotions))
-    journal.end("FINISHED")
+    # the others would wait with it for the store; end_runs does
+    journal.end("FINISHED", wait=False)
 
 
-def end_runs(tree: RunTree, top: Journal, result: Mapping[str, Any]) -> None:
+def end_runs(
+    tree: RunTree,
+    top: Journal,
+    done: Sequence[tuple[Scored, Unsealed]],
+    result: Mapping[str, Any],
+) -> None:
     """End the runs of the systems and the top run, with means and intervals over folds."""
+    for scored, _ in done:
+        tree.journal(*scored.job.place).flush()
     for system in result["systems"]:
         journal = tree.journal(system)
         for entry in result["summary"]:
@@ -112,19 +117,7 @@ def _over_folds(entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     found: dict[str, float] = {}
     for metric in METRICS:
         values = [float(np.mean([row[metric] for row in seeds])) for seeds in by_fold.values()]
-        interval = t_interval(values)
-        told = {
-            "": interval.mean,
-            "_n": float(interval.n),
-            "_std": entry[f"{metric}_std"],
-            "_low": interval.low,
-            "_high": interval.high,
-        }
-        found |= {
-            f"{corpus}/test/{metric}{what}": value
-            for what, value in told.items()
-            if value is not None
-        }
+        found |= told_interval(f"{corpus}/test/{metric}", values)
     found |= {
         f"{corpus}/{cost}": float(entry[cost])
         for cost in ("parameters", "macs")
@@ -139,11 +132,25 @@ def show_systems(
     experiment: Experiment,
     done: Sequence[tuple[Scored, Unsealed]],
     result: Mapping[str, Any],
+    *,
+    note: Callable[[str], None],
 ) -> None:
-    """Pictures and tables of each system, the result's files, and the best student as a model.
+    """The best student as a model, pictures and tables of each system, and the result's files.
 
     Nothing in here fails an evaluation that has its result.
+
+    Args:
+        tree: of the command.
+        top: the journal of its top run.
+        experiment: that was evaluated.
+        done: its fold runs.
+        result: of them.
+        note: is told what could not be made.
     """
+    try:
+        _tell_model(top, experiment, done, result, store=tree.store)
+    except Exception as error:
+        note(f"the best student could not be registered: {error}")
     try:
         for system in result["systems"]:
             _show_system(tree.journal(system), experiment, system, done, result)
@@ -152,9 +159,8 @@ def show_systems(
         with tempfile.TemporaryDirectory() as folder:
             for picture in plot(dict(result), folder):
                 top.artifact(f"pictures/{picture.name}", picture.read_bytes())
-        _tell_model(top, experiment, done, result, store=tree.store)
     except Exception as error:
-        log.warning("pictures of the evaluation could not be made: %s", error)
+        note(f"pictures for MLflow could not be made: {error}")
 
 
 def _show_system(

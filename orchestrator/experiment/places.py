@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.complaints import paragraph
+from orchestrator.experiment.credentials import refuse_written_passwords
 from orchestrator.experiment.experiment import Experiment, Tracking
 from orchestrator.experiment.overrides import apply_overrides, parse_overrides
 from orchestrator.experiment.reading import read_file, substitute
@@ -40,7 +41,7 @@ def places_of(
         environment: for ``${VAR}``; default ``os.environ``.
 
     Raises:
-        ExperimentError: the file, or one of these keys, is wrong.
+        ExperimentError: the file, or one of these keys, is wrong or holds a password.
     """
     file = Path(path).expanduser()
     keys = tuple(Places.model_fields)
@@ -48,9 +49,32 @@ def places_of(
     changes = parse_overrides(overrides)
     own = {key: value for key, value in changes.items() if key.partition(".")[0] in keys}
     apply_overrides(data, own)
-    names = os.environ if environment is None else environment
-    told = substitute(data, names, source=str(file))
+    told = _told(data, environment, source=str(file))
     try:
         return Places.model_validate(told)
     except ValidationError as error:
         raise ExperimentError(paragraph(error, Places, source=lambda key: str(file))) from None
+
+
+def told_uri(uri: str, *, command: str, environment: Mapping[str, str] | None = None) -> str:
+    """What a command's ``--uri`` says, ``${NAME}`` in it looked up as in a file.
+
+    Args:
+        uri: as given.
+        command: what messages call the command.
+        environment: default ``os.environ``.
+
+    Raises:
+        ExperimentError: it holds a password, or a variable is missing.
+    """
+    return str(_told({"--uri": uri}, environment, source=command)["--uri"])
+
+
+def _told(
+    data: Mapping[str, Any], environment: Mapping[str, str] | None, *, source: str
+) -> dict[str, Any]:
+    """Data with its variables looked up, if no password stands in it."""
+    refuse_written_passwords(data, source=source)
+    names = os.environ if environment is None else environment
+    told: dict[str, Any] = substitute(data, names, source=source)
+    return told

@@ -163,15 +163,15 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
             store.uri, uri=experiment.tracking.uri, experiment=experiment.name, prefix=tree.prefix
         )
         if tracking.problem:
-            progress.note(tracking.problem)
+            progress.note(f"{tracking.problem}; going on, what is recorded is kept and sent later")
         tags = origin_tags(prepared, protocols=[run.protocol for run in runs], seeds=search.seeds)
-        journals = start_runs(tree, experiment, runs, prepared, root=root, tags=tags)
-        watch = Watch(progress, tree, search, above=journals, tags=tags)
-        watch.resume({run.name: summary for run, summary in zip(runs, before, strict=True)})
         earlier = [
             _fold_runs_of_ended(run, summary) for run, summary in zip(runs, before, strict=True)
         ]
-        with ended_by_errors(journals[""], tracking):
+        with ended_by_errors(tree.journal(), tracking):
+            journals = start_runs(tree, experiment, runs, prepared, root=root, tags=tags)
+            watch = Watch(progress, tree, search, above=journals, tags=tags)
+            watch.resume({run.name: summary for run, summary in zip(runs, before, strict=True)})
             if working:
                 compute_inputs(
                     experiment,
@@ -205,24 +205,27 @@ def _run(experiment: Experiment, *, console: Console, root: str, plan: Plan) -> 
                     trials=remaining,
                     slots=slots,
                 )
-        after = [_summary(run, search) for run in runs]
-        outcomes = [
-            SweepOutcome(
-                summary=summary,
-                computed=watch.computed if place == 0 else 0,
-                reused=watch.reused if place == 0 else 0,
-                earlier=earlier[place],
-                pending=0,
-                # of searches inside folds none may be shorter than the others
-                spent=budget.spent and root == "sweep",
-            )
-            for place, summary in enumerate(after)
-        ]
-        if working:
+            watch.flush()
+            after = [_summary(run, search) for run in runs]
+            outcomes = [
+                SweepOutcome(
+                    summary=summary,
+                    computed=watch.computed if place == 0 else 0,
+                    reused=watch.reused if place == 0 else 0,
+                    earlier=earlier[place],
+                    pending=0,
+                    # of searches inside folds none may be shorter than the others
+                    spent=budget.spent and root == "sweep",
+                )
+                for place, summary in enumerate(after)
+            ]
             progress.enter("pictures and the best student")
-            show_best(experiment, runs, after, tree=tree, journals=journals)
-        end_runs(journals, runs, outcomes, search)
+            show_best(experiment, runs, after, tree=tree, journals=journals, note=progress.note)
+            end_runs(journals, runs, outcomes, search)
+        progress.enter("sending runs to MLflow")
         pending = tracking.close(timeout=60.0)
+        if tracking.refused:
+            progress.note(tracking.refused)
     return SearchesOutcome(
         searches={
             run.name: replace(outcome, pending=pending)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 
+from orchestrator.evaluation.statistics import told_interval
 from orchestrator.experiment import Experiment
 from orchestrator.experiment.search import Search
 from orchestrator.preparation import Prepared
@@ -127,19 +127,8 @@ def _came_to(summary: SweepSummary, search: Search) -> dict[str, float]:
     mean = search.aggregate == "mean"
     if not mean:
         found[f"best/{search.aggregate}"] = summary.best_value
-    interval = summary.best_interval
-    if interval is None:
-        return found
-    metric = f"best/validation_{search.metric}"
-    found |= {metric: interval.mean, f"{metric}_n": float(interval.n)}
-    if interval.low is not None and interval.high is not None:
-        best = next(row for row in summary.trials if row["number"] == summary.best_number)
-        found |= {
-            f"{metric}_std": statistics.stdev(best["folds"].values()),
-            f"{metric}_low": interval.low,
-            f"{metric}_high": interval.high,
-        }
-    return found
+    best = next(row for row in summary.trials if row["number"] == summary.best_number)
+    return found | told_interval(f"best/validation_{search.metric}", list(best["folds"].values()))
 
 
 def _end(outcome: SweepOutcome) -> tuple[Any, str]:

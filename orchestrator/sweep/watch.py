@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import TrialState
 
 from orchestrator.evaluation.run_tables import confusion_csv
-from orchestrator.evaluation.statistics import t_interval
+from orchestrator.evaluation.statistics import told_interval
 from orchestrator.experiment.search import Search
 from orchestrator.progress import Progress
 from orchestrator.sweep.course import read_course
@@ -62,6 +61,7 @@ class Watch:
         self.reused = 0
         self._best: tuple[float, str] | None = None
         self._highest: dict[str, float] = {}
+        self._ended: list[Journal] = []
 
     def began(self, trial: Proposed) -> None:
         """Its run begins, or goes on."""
@@ -101,7 +101,8 @@ class Watch:
             journal.metrics(measured, step=len(trial.folds))
         if values:
             self._tell_above(trial, values[0])
-        journal.end(STATUS[state], reason=reason)
+        journal.end(STATUS[state], reason=reason, wait=False)
+        self._ended.append(journal)
         name = self._name(trial)
         if state == TrialState.FAIL:
             self.progress.failure(f"{name}: {reason}", dropped=trial.left)
@@ -110,6 +111,13 @@ class Watch:
         elif not trial.run.name:
             self._lead(values[0], name)
         self.progress.trial(best="" if self._best is None else self._best[1])
+
+    def flush(self) -> None:
+        """Wait until the store has the journals of the trials that ended: nobody did meanwhile,
+        since all trials would have waited with it.
+        """
+        while self._ended:
+            self._ended.pop().flush()
 
     def resume(self, summaries: Mapping[str, SweepSummary]) -> None:
         """Take over the best of the trials that ended before, of each search by its name."""
@@ -154,17 +162,9 @@ class Watch:
         metric, kind = f"validation/{self.search.metric}", self.search.aggregate
         if not values:
             metric = f"partial/{metric}"
-        interval = t_interval(list(trial.folds.values()))
-        found = {metric: interval.mean, f"{metric}_n": float(interval.n)}
+        found = told_interval(metric, list(trial.folds.values()))
         if kind != "mean" and values:
             found[f"score/{kind}"] = values[0]
-        if interval.low is not None and interval.high is not None:
-            std = statistics.stdev(trial.folds.values())
-            found |= {
-                f"{metric}_std": std,
-                f"{metric}_low": interval.low,
-                f"{metric}_high": interval.high,
-            }
         return found
 
     def _journal(self, trial: Proposed) -> Journal:

@@ -11,6 +11,9 @@ from orchestrator.errors import InputError
 _SQLITE = "sqlite:///"
 _SERVERS = frozenset({"http", "https"})
 _DATABASES = frozenset({"postgresql", "mysql", "mssql"})
+# A password may hold a slash, which nobody may be shown either, and which is no port's end.
+_USER = re.compile(r"(?<=://)(?:[^/\s'\"]*|[^/:\s'\"\[]*:(?!\d*/)[^\s'\"]*)@")
+_SETTING = re.compile(r"(?i)((?:password|token|secret)=)[^&\s'\"]+")
 _MEND = "use a database such as sqlite:///understudy.db or a server such as http://host:5000"
 
 
@@ -67,14 +70,25 @@ def has_secret(uri: str) -> bool:
     return redacted(uri) != uri
 
 
+def has_password(uri: str) -> bool:
+    """Whether the URI carries a password or token; a user name alone is none.
+
+    >>> has_password("postgresql://me@db/runs"), has_password("postgresql://me:secret@db/runs")
+    (False, True)
+    """
+    uri = re.sub(r"['\"\s]", "", uri)  # which end a URI in a text
+    user = _USER.search(uri)
+    of_user = user[0].removesuffix("@").partition(":")[2] if user else ""
+    return bool(of_user or _SETTING.search(uri.partition("?")[2]))
+
+
 def redacted(text: str) -> str:
     """Text with the credentials of every URI in it replaced.
 
     >>> redacted("cannot reach postgresql://me:secret@db/runs?password=secret")
     'cannot reach postgresql://***@db/runs?password=***'
     """
-    text = re.sub(r"(?<=://)[^/\s'\"]*@", "***@", text)
-    return re.sub(r"(?i)((?:password|token|secret)=)[^&\s'\"]+", r"\1***", text)
+    return _SETTING.sub(r"\1***", _USER.sub("***@", text))
 
 
 def _split(uri: str) -> SplitResult:

@@ -6,6 +6,7 @@ import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from orchestrator.errors import UnderstudyError
 from orchestrator.store import Store
@@ -53,18 +54,35 @@ def connect(uri: str, experiment: str, artifacts: str | None = None) -> tuple[Ml
 
 
 def is_final(error: Exception) -> bool:
-    """Whether MLflow will not take a thing, however often it is offered."""
+    """Whether MLflow will not take a thing, however often it is offered.
+
+    What was deleted is no such reason: it may be restored.
+    """
     from mlflow.exceptions import RestException
 
     code = getattr(error, "error_code", "")
     # A proxy before the server says 400 as well, but not in MLflow's words.
     said_by_mlflow = code == "BAD_REQUEST" and isinstance(error, RestException)
-    return code == "INVALID_PARAMETER_VALUE" or said_by_mlflow
+    final = code == "INVALID_PARAMETER_VALUE" or said_by_mlflow
+    return final and "must be in the 'active' state" not in str(error)
 
 
 def artifacts_in(store: Store) -> str:
-    """Where files go that come with runs in a database that has no place for them: the store."""
-    return f"{store.shown.rstrip('/')}/mlflow"
+    """Where files go that come with runs in a database that has no place for them: the store.
+
+    What the store's URI says about a server of S3's kind is handed on as MLflow's own variable
+    ``MLFLOW_S3_ENDPOINT_URL``, unless that is set: MLflow's addresses of files have no options.
+    """
+    if "://" not in store.shown:
+        return f"{store.shown.rstrip('/')}/mlflow"
+    parts = urlsplit(store.shown)
+    options = dict(parse_qsl(parts.query))
+    endpoint = options.get("endpoint_override", "")
+    if endpoint and parts.scheme == "s3":
+        if "://" not in endpoint:
+            endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
+        os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", endpoint)
+    return urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/mlflow", "", ""))
 
 
 def _alone(uri: str) -> AbstractContextManager[None]:

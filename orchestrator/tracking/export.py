@@ -5,6 +5,7 @@ So whoever has the tracking server, and neither the store nor the corpora, has t
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 KIND_TAG = "understudy.kind"
 PROTOCOL_TAG = "understudy.protocol"
-FOLD_RUN = "fold run"
+KINDS = ("fold run", "teacher")
+"""Kinds of runs that have a row."""
 ENDINGS = (".csv", ".parquet")
 COLUMNS = (
     "experiment",
     "command",
+    "search",
     "trial",
     "system",
     "corpus",
@@ -42,12 +45,14 @@ _PARAM = "param/"
 
 
 def export_runs(uri: str, experiment: str) -> pd.DataFrame:
-    """A row per fold run of an experiment in MLflow.
+    """A row per fold run of an experiment in MLflow, and one per teacher of a sweep.
 
     Columns are :data:`COLUMNS`; every metric of the runs under ``chosen/`` and ``test/`` by its
-    name; every parameter of their trials and systems as ``param/NAME``; and :data:`_LAST`. What a
-    run does not have is missing. Trials and systems are called as in the dashboard. Rows are sorted
-    by those columns, numbers in names by their size, so that equal runs are equal tables.
+    name; every parameter of their trials and systems as ``param/NAME``, as numbers where all are;
+    and :data:`_LAST`. What a run does not have is missing; an infinity is 1.797e308, as MLflow's
+    databases keep it. ``search`` is the fold that a trial's search is inside of, of ``nested``
+    selection. Rows are sorted by those columns, numbers in names by their size, so that equal runs
+    are equal tables.
 
     Args:
         uri: MLflow tracking URI.
@@ -60,16 +65,17 @@ def export_runs(uri: str, experiment: str) -> pd.DataFrame:
     import pandas as pd
 
     runs = {run.info.run_id: run for run in read_runs(uri, experiment)}
-    rows = [
-        _row(run, runs, experiment) for run in runs.values() if tag_of(run, KIND_TAG) == FOLD_RUN
-    ]
+    rows = [_row(run, runs, experiment) for run in runs.values() if tag_of(run, KIND_TAG) in KINDS]
     rows.sort(key=_place)
     names = {name for row in rows for name in row}
     inner = sorted(
         names - {*COLUMNS, *_LAST}, key=lambda name: (name.startswith(_PARAM), _natural(name))
     )
     table = pd.DataFrame(rows, columns=[*COLUMNS, *inner, *_LAST])
-    return table.astype({"seed": "Int64", "epoch": "Int64"})
+    for name in inner:
+        with contextlib.suppress(ValueError):
+            table[name] = pd.to_numeric(table[name])
+    return table.astype({"trial": "Int64", "seed": "Int64", "epoch": "Int64"})
 
 
 def check_target(target: Path) -> None:
@@ -105,12 +111,14 @@ def _row(run: Run, runs: Mapping[str, Run], experiment: str) -> dict[str, Any]:
     above = list(_ancestors(run, runs))
     top = above[-1] if above else run
     named = {tag_of(one, KIND_TAG): one.info.run_name for one in reversed(above)}
+    search, trial = _trial(named.get("trial", ""))
     params, metrics = run.data.params, run.data.metrics
     epoch = metrics.get("chosen/epoch")
     return {
         "experiment": experiment,
         "command": top.info.run_name,
-        "trial": named.get("trial"),
+        "search": search,
+        "trial": trial,
         "system": named.get("system"),
         **{name: params.get(name) for name in ("corpus", "fold", "role")},
         "seed": int(params["seed"]) if "seed" in params else None,
@@ -133,6 +141,16 @@ def _row(run: Run, runs: Mapping[str, Run], experiment: str) -> dict[str, Any]:
     }
 
 
+def _trial(name: str) -> tuple[str | None, int | None]:
+    """The search and the number in the name of a trial's run.
+
+    >>> _trial("trial 7"), _trial("emodb/speaker=03, trial 12")
+    ((None, 7), ('emodb/speaker=03', 12))
+    """
+    found = re.fullmatch(r"(?:(.*), )?trial (\d+)", name)
+    return (found[1], int(found[2])) if found else (None, None)
+
+
 def _ancestors(run: Run, runs: Mapping[str, Run]) -> Iterator[Run]:
     """The runs above a run, the nearest first, as far as they are there."""
     seen = {run.info.run_id}
@@ -144,8 +162,10 @@ def _ancestors(run: Run, runs: Mapping[str, Run]) -> Iterator[Run]:
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """What rows are sorted by."""
-    names = ("command", "trial", "system", "corpus", "fold", "role")
+    names = ("system", "corpus", "fold", "role")
     return (
+        *(_natural(row[name] or "") for name in ("command", "search")),
+        -1 if row["trial"] is None else row["trial"],
         *(_natural(row[name] or "") for name in names),
         -1 if row["seed"] is None else row["seed"],
         row["command_id"],

@@ -116,15 +116,15 @@ def send_bytes(client: MlflowClient, run_id: str, name: str, data: bytes) -> Non
         UnsentFileError: If MLflow cannot keep it now.
     """
     folder, plain = posixpath.split(name)
-    with tempfile.TemporaryDirectory() as temporary:
-        local = Path(temporary) / plain
-        local.write_bytes(data)
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            local = Path(temporary) / plain
+            local.write_bytes(data)
             client.log_artifact(run_id, str(local), folder or None)
-        except Exception as error:  # each kind of place for files has errors of its own
-            if is_final(error):
-                raise RefusedFileError(f"MLflow will not have {name!r}: {error}") from error
-            raise UnsentFileError(
-                f"MLflow cannot keep the file {name!r} now ({error}); it stays in the store, and "
-                "is sent when MLflow can"
-            ) from error
+    except Exception as error:  # each kind of place for files has errors of its own
+        if is_final(error):
+            raise RefusedFileError(f"MLflow will not have {name!r}: {error}") from error
+        raise UnsentFileError(
+            f"MLflow cannot keep the file {name!r} now ({error}); it stays in the store, and is "
+            "sent when MLflow can"
+        ) from error

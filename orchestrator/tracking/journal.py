@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from orchestrator.canonical import JSON, digest
+from orchestrator.tracking.address import redacted
 from orchestrator.tracking.files import fingerprint, kept_as
 from orchestrator.tracking.segment import (
     SEGMENT,
@@ -53,7 +54,7 @@ class Journal:
     Args:
         store: Where the segments go.
         prefix: Folder in the store that the tracking service tails, such as
-            ``journals/demo/sweep``.
+            ``journal/demo/sweep``.
         key: The run's key, as by :func:`run_key`: the same key is the same MLflow run for ever,
             also when the run is started again after a crash.
         interval: Seconds between segments at first, default 5; a long run's grow twelve times as
@@ -186,15 +187,17 @@ class Journal:
         bytes_of = {kept_as(file, named[file]): data for file, data in files.items()}
         self._tell("model", bytes_of, name=name, alias=alias, files=named, tags=_flat(tags or {}))
 
-    def end(self, status: Status = "FINISHED", reason: str = "") -> None:
-        """The run is over; waits for the store, as :meth:`flush` does.
+    def end(self, status: Status = "FINISHED", reason: str = "", *, wait: bool = True) -> None:
+        """The run is over.
 
         Args:
             status: ``FINISHED``, ``FAILED`` or ``KILLED`` (stopped on purpose, such as pruned).
-            reason: Why, where it is not FINISHED.
+            reason: Why, where it is not FINISHED; without credentials of URIs that it quotes.
+            wait: For the store, as :meth:`flush` does, default yes. Who does not calls that later.
         """
-        self._tell("end", at_once=True, status=status, reason=reason)
-        self.flush()
+        self._tell("end", at_once=True, status=status, reason=redacted(reason))
+        if wait:
+            self.flush()
 
     def flush(self) -> bool:
         """Wait until the store has all that was told, or has taken nothing for 30 seconds.

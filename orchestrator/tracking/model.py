@@ -141,7 +141,12 @@ def _fill(
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
-        write_model_folder(folder, files, model=model)
+        try:
+            write_model_folder(folder, files, model=model)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RefusedFileError(
+                f"the model is no student: {type(error).__name__} ({error})"
+            ) from error
         client.log_model_artifacts(model.model_id, str(folder))
     outputs = client.get_run(run_id).outputs
     known = [] if outputs is None else outputs.model_outputs
@@ -221,13 +226,19 @@ def _one(
 def _point(client: MlflowClient, version: ModelVersion, alias: str, time: int) -> None:
     """Give a version the alias, unless this or something later has been said before."""
     tag = f"{ALIAS_TAG}{alias}"
-    if int(version.tags.get(tag, -1)) >= time:
+    if _time(version, tag) >= time:
         return
     holder = client.get_registered_model(version.name).aliases.get(alias)
     if holder is not None and str(holder) != str(version.version):
         other = client.get_model_version(version.name, str(holder))
-        if int(other.tags.get(tag, -1)) > time:
+        if _time(other, tag) > time:
             return
     client.set_registered_model_alias(version.name, alias, str(version.version))
     # last, so that what a crash cut short is done again
     client.set_model_version_tag(version.name, str(version.version), tag, str(time))
+
+
+def _time(version: ModelVersion, tag: str) -> int:
+    """The time in a tag; -1 where there is none, or somebody wrote something else there."""
+    text = str(version.tags.get(tag, ""))
+    return int(text) if text.isdecimal() else -1

@@ -17,6 +17,8 @@ KEY_TAG = "understudy.key"
 PARENT_TAG = "understudy.parent"
 SEGMENT_TAG = "understudy.segment"
 """How far the journal has been replayed: a new writer need not send that again (:class:`Mark`)."""
+END_TAG = "understudy.ended"
+"""When the run last ended, in milliseconds since 1970: what began before that is no beginning."""
 REASON_TAG = "understudy.reason"
 CUT_TAG = "understudy.cut_params"
 """Names of params that were too long for MLflow: they hold their beginning, the file
@@ -101,6 +103,12 @@ class RunRecord:
         """How far the run's journal was replayed."""
         return Mark.read(self.tags.get(SEGMENT_TAG, ""))
 
+    @property
+    def ended(self) -> int:
+        """When the run last ended, in milliseconds since 1970; -1 if it has not."""
+        text = self.tags.get(END_TAG, "")
+        return int(text) if text.isdecimal() else -1
+
     def doubtful(self, told: Iterable[Point]) -> set[str]:
         """Names of the metrics of which MLflow may hold what is told, or another value of it.
 
@@ -119,6 +127,25 @@ class RunRecord:
         """Note that MLflow holds these metrics at these steps."""
         for name, step in held:
             self.steps[name] = max(step, self.steps.get(name, step))
+
+
+def timely(run: RunRecord, events: Iterable[Event]) -> list[Event]:
+    """Events without the beginnings and ends that another attempt's end has overtaken.
+
+    What a killed process left may reach the store after another has taken up its run and ended it.
+    It has the higher number then, and the earlier time.
+    """
+    ended = run.ended
+    kept = []
+    for event in events:
+        if event["event"] == "start" and event["time"] <= ended:
+            continue
+        if event["event"] == "end":
+            if event["time"] < ended:
+                continue
+            ended = event["time"]
+        kept.append(event)
+    return kept
 
 
 def unknown(told: Iterable[Point], held: Mapping[tuple[str, int], str]) -> list[Point]:

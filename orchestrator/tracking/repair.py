@@ -47,8 +47,10 @@ class Repaired:
     """Runs that are RUNNING and have no journal in this store: nobody here can tell."""
     refused: dict[str, str] = field(default_factory=dict)
     """Segments and files that MLflow will never take, with the reason."""
+    waiting: int = 0
+    """Segments that MLflow lacks still, and will be sent by another repair."""
     problem: str = ""
-    """Why not all was sent; empty if it was."""
+    """Why not all was done; empty if it was."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _mend(
     missing: Mapping[str, Mapping[str, list[str]]],
     strangers: Collection[str],
 ) -> Repaired:
-    sent = closed = 0
+    done = sent = closed = 0
     problem = ""
     at_work = dict(found.at_work)
     for one in idle:
@@ -175,7 +177,9 @@ def _mend(
             writer.initialise()  # anew, after an outage
             if missing[one.root]:
                 writer.replay_journals(store, {key: one.segments[key] for key in missing[one.root]})
-            sent += sum(map(len, missing[one.root].values()))
+            names = [name for some in missing[one.root].values() for name in some]
+            done += len(names)
+            sent += sum(name not in writer.refused for name in names)
             # it may have been started again meanwhile
             if who := _busy(store, found.experiment, one, 0.0):
                 at_work[one.root] = who
@@ -191,6 +195,7 @@ def _mend(
         closed=closed,
         at_work=at_work,
         refused=dict(writer.refused),
+        waiting=found.missing - done,
         problem=problem,
     )
 

@@ -6,6 +6,7 @@ idempotent), and it sits out an outage of MLflow.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -26,6 +27,7 @@ _LONGEST_PAUSE = 30.0
 _LOOKS_APART = 9.0
 # Opening a new database takes MLflow seconds; training need not wait for a server that hangs.
 _FIRST_ANSWER = 20.0
+_SETTINGS = ("MLFLOW_", "AWS_", "GOOGLE_APPLICATION_CREDENTIALS", "PG")
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Tail:
         self._poll = poll
         self._look_took = 0.0
         self._problem = ""
+        self._behind: int | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._tried = threading.Event()
@@ -117,22 +120,40 @@ class Tail:
             self._complain(error)
         pending = self.flush(timeout)
         self.stop()
-        if not pending:
-            try:
-                with self._lock:
-                    self._writer.close_open_runs(set(journals(self._store, self._prefix)))
-            except Exception as error:  # noqa: BLE001 - the results are safe; say it and go on
-                self._complain(error)
+        try:
+            with self._lock:
+                self._writer.initialise()  # in an outage it says why
+                found = journals(self._store, self._prefix)
+                # a run whose own end may wait keeps its status until that is sent
+                self._writer.close_open_runs(found.keys() - self._writer.waiting(found))
+        except Exception as error:  # noqa: BLE001 - the results are safe; say it and go on
+            self._complain(error)
         return pending
 
     def problem(self) -> str:
         """What the last failed attempt said; empty once one has succeeded."""
         return self._problem
 
+    def refused(self) -> str:
+        """What of the journals can never be sent, in words; empty if that is nothing."""
+        refused = dict(self._writer.refused)
+        if not refused:
+            return ""
+        name, reason = next(iter(refused.items()))
+        return (
+            f"{len(refused)} journal segments or files can never be sent to MLflow; the first: "
+            f"{name}: {reason}"
+        )
+
+    def behind(self) -> int | None:
+        """How many segments were pending when that was last known; waits for nobody."""
+        return self._behind
+
     def _pending(self) -> int:
         try:
             with self._lock:
-                return self._writer.pending(self._store, self._prefix)
+                self._behind = self._writer.pending(self._store, self._prefix)
+                return self._behind
         except Exception as error:  # noqa: BLE001 - an unreadable store is retried like an outage
             self._complain(error)
             return 1
@@ -145,6 +166,7 @@ class Tail:
                 began = time.monotonic()
                 found = journals(self._store, self._prefix)
                 self._look_took = time.monotonic() - began
+                self._behind = sum(self._writer.waiting(found).values())
                 self._writer.replay_journals(self._store, found)
         except Exception as error:  # noqa: BLE001 - an outage is retried, whatever it raises
             self._complain(error)
@@ -188,6 +210,9 @@ class Tracking:
         self._said_first = problem
         self._store_uri = store_uri
         self._prefix = prefix
+        self.refused = ""
+        """What of the journals MLflow will never take, in words; empty if that is nothing. Known
+        once :meth:`close` has returned."""
 
     def flush(self, timeout: float = 30.0) -> int:
         """Wait until MLflow holds what the journals say, at most ``timeout`` seconds.
@@ -207,6 +232,8 @@ class Tracking:
         import ray
 
         pending = self._ask("close", timeout)
+        with contextlib.suppress(ray.exceptions.RayError):
+            self.refused = str(ray.get(self._actor.refused.remote(), timeout=5.0))
         ray.kill(self._actor, no_restart=True)
         if pending:
             log.warning(
@@ -225,7 +252,7 @@ class Tracking:
         try:
             return str(ray.get(self._actor.problem.remote(), timeout=5.0))
         except ray.exceptions.RayError:
-            # Busy with a flush, or gone: what it said last still holds as far as anybody knows.
+            # Gone: what it said last still holds as far as anybody knows.
             return self._said_first
 
     def _ask(self, method: str, timeout: float) -> int:
@@ -237,7 +264,20 @@ class Tracking:
             return int(ray.get(answer, timeout=timeout + 30.0))
         except ray.exceptions.RayError as error:
             log.warning("tracking: the actor does not answer (%s)", type(error).__name__)
+            return self._behind()
+
+    def _behind(self) -> int:
+        """How much is pending as far as anybody knows: at most all there is."""
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            known = ray.get(self._actor.behind.remote(), timeout=5.0)
+            if known is not None:
+                return max(1, int(known))
+        try:
             return sum(map(len, journals(Store(self._store_uri), self._prefix).values()))
+        except StoreError:
+            return 1
 
 
 def start_tracking(
@@ -258,7 +298,7 @@ def start_tracking(
         store_uri: The store that the journals are written to.
         uri: MLflow tracking URI; a relative sqlite path starts from the working directory.
         experiment: Name of the MLflow experiment.
-        prefix: Folder of this command's journals, such as ``journals/demo/sweep``: at the end,
+        prefix: Folder of this command's journals, such as ``journal/demo/sweep``: at the end,
             every run that has a journal there and is still RUNNING is ended.
         poll: Seconds between looks at the store, default 1.
         artifacts: Where files go that come with runs in a database other than sqlite; default: the
@@ -276,14 +316,14 @@ def start_tracking(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options: dict[str, Any] = {
         "num_cpus": 0,
+        # while one call hangs in a request, another can be asked how far it is
+        "max_concurrency": 2,
         "max_restarts": -1,
         "max_task_retries": 2,
         "scheduling_strategy": here,
     }
     actor_class: Any = ray.remote(**options)(_TrackingActor)
-    actor = actor_class.remote(
-        store_uri, uri, experiment, prefix, poll, artifacts, _mlflow_environment()
-    )
+    actor = actor_class.remote(store_uri, uri, experiment, prefix, poll, artifacts, _environment())
     try:
         problem = ray.get(actor.initialise.remote())
     except ray.exceptions.RayError as error:
@@ -293,13 +333,13 @@ def start_tracking(
     return Tracking(actor, store_uri=store_uri, prefix=prefix, problem=problem)
 
 
-def _mlflow_environment() -> dict[str, str]:
-    """MLflow's settings here, credentials among them.
+def _environment() -> dict[str, str]:
+    """The settings here of MLflow, and of the databases and buckets it uses, with credentials.
 
     A cluster's processes have the environment that it was started with. Ray shows a runtime
     environment to whoever asks, and the arguments of an actor to nobody.
     """
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    return {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
 
 
 class _TrackingActor(Tail):

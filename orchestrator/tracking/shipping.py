@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from orchestrator.tracking.address import redacted
 from orchestrator.tracking.segment import SEGMENT, SegmentStore
 from orchestrator.tracking.spool import Kept, Segment, Spool, Waiting, left_behind, spool_folder
 
@@ -88,10 +89,10 @@ class Place:
 
 
 def _read(waiting: Segment | Kept) -> bytes | None:
-    """What waits; None if somebody took it away."""
+    """What waits; None if somebody took it away. Any other trouble of the disk may pass."""
     try:
         return waiting.read()
-    except OSError as error:
+    except FileNotFoundError as error:
         log.error("tracking: %s; what it held is lost", error)
         return None
 
@@ -119,7 +120,7 @@ class Outlet:
         if not self._complained:
             log.warning(
                 "tracking: what runs have to tell waits on this machine: %s; training goes on",
-                error,
+                redacted(str(error)),
             )
         self._complained = True
         self.retry_at = time.monotonic() + self._pause
@@ -176,15 +177,15 @@ class Run:
         Returns:
             Whether it has.
         """
-        called = time.monotonic()
         with self._shipper.changed:
             self.close()
             self.outlet.retry_at = 0.0
             self._shipper.changed.notify_all()
             while self.waiting:
-                left = min(called, self.outlet.idle_since) + PATIENCE - time.monotonic()
-                if left <= 0 or not self._shipper.changed.wait(left):
-                    return not self.waiting
+                left = self.outlet.idle_since + PATIENCE - time.monotonic()
+                if left <= 0:
+                    return False
+                self._shipper.changed.wait(left)
             return True
 
     def _pause(self) -> float:
@@ -223,15 +224,14 @@ class Shipper:
     def has_to_tell(self, run: Run) -> None:
         """Work for a run, until nothing of it waits; for who holds the lock."""
         self._busy[id(run)] = run
+        self._start()
         self.changed.notify_all()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="journals", daemon=True)
-            self._thread.start()
 
     def has_to_take(self, outlet: Outlet) -> None:
         """A store is about to have a segment more to take; for who holds the lock."""
         if not any(run.outlet is outlet and run.waiting.closed for run in self._busy.values()):
             outlet.idle_since = time.monotonic()
+        self._start()
         self.changed.notify_all()
 
     def leave(self) -> None:
@@ -252,6 +252,17 @@ class Shipper:
                 )
             else:
                 self.spool.leave()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="journals", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # the next segment tries again; until then everything waits
+                log.warning("tracking: journals wait on this machine: %s", error)
+            else:
+                self._thread = thread
 
     def _work(self) -> None:
         while True:
@@ -329,12 +340,16 @@ def _ship_left(store: SegmentStore, address: str, root: Path) -> int:
     with left_behind(root, address) as found:
         for left in found:
             place = Place(store, left.folder)
-            for name, kept in left.files().items():
-                place.take_file(name, kept)
-            for token, kept in left.segments():
-                place.take(token, kept)
-                kept.remove()
-                count += 1
+            try:
+                for name, kept in left.files().items():
+                    place.take_file(name, kept)
+                for token, kept in left.segments():
+                    place.take(token, kept)
+                    kept.remove()
+                    count += 1
+            except OSError as error:
+                # it stays; nothing else may wait for a file that cannot be read
+                log.warning("tracking: what is left of %s waits here: %s", left.folder, error)
     if count:
         log.info("tracking: %d journal segments that were left behind are in the store", count)
     return count

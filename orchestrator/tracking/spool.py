@@ -8,6 +8,9 @@
 
 ``FOLDER`` is the run's folder in the store. A line that was written outlives its process, however
 that ends: whoever uses the same store next on this machine finds it here (:func:`left_behind`).
+
+Where this disk is full, what is told waits in memory: without bound for as long as the store takes
+nothing either, and lost with its process.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +43,8 @@ def spool_folder() -> Path:
     named = os.environ.get(SPOOL_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
-    return Path(tempfile.gettempdir()) / f"understudy-spool-{os.getuid()}"
+    # tempfile would write there first, and name another folder where the disk is full, or none
+    return Path(os.environ.get("TMPDIR") or "/tmp").absolute() / f"understudy-spool-{os.getuid()}"
 
 
 def folder_of(store: str) -> str:
@@ -187,8 +190,10 @@ class Segment:
     def close(self) -> None:
         """No line follows."""
         if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+            handle, self._handle = self._handle, -1
+            # who reads it finds what a disk in trouble has kept of it
+            with contextlib.suppress(OSError):
+                os.close(handle)
 
     def read(self) -> bytes:
         """The lines that were written whole."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import UnderstudyError
+from orchestrator.errors import StoreError, UnderstudyError
 from orchestrator.tracking.address import absolute_uri, redacted
 from orchestrator.tracking.attachments import has_attachments, send_attachments
 from orchestrator.tracking.connection import connect, is_final
@@ -14,6 +14,7 @@ from orchestrator.tracking.files import UnsentFileError
 from orchestrator.tracking.links import link_tags, linked_keys
 from orchestrator.tracking.open_runs import open_runs
 from orchestrator.tracking.record import (
+    END_TAG,
     REASON_TAG,
     SEGMENT_TAG,
     Mark,
@@ -23,6 +24,7 @@ from orchestrator.tracking.record import (
     file_name,
     news,
     points,
+    timely,
     unknown,
     value_text,
 )
@@ -90,10 +92,12 @@ class Writer:
             Number of segments that were new to this writer.
 
         Raises:
-            UnderstudyError: If :meth:`initialise` has not succeeded, or the store cannot be read.
+            UnderstudyError: If :meth:`initialise` has not succeeded.
             UnsentFileError: If MLflow's place for files is out of reach; all else has been sent.
+            StoreError: If journals cannot be read.
             mlflow.exceptions.MlflowException: In an outage, or if MLflow fails at one run, again
-                and again; the others have been sent. Call again later, nothing is lost.
+                and again. As with a StoreError, the other runs have been sent unless several in a
+                row failed. Call again later, nothing is lost.
         """
         return self.replay_journals(store, journals(store, prefix))
 
@@ -101,6 +105,7 @@ class Writer:
         """As :meth:`replay`, of what :func:`journals` found."""
         runs = self._runs
         trouble: Exception | None = None
+        doubtful = False
         count = in_a_row = 0
         for key, names in found.items():
             new = len(self._rest(key, names))
@@ -111,27 +116,30 @@ class Writer:
             except UnsentFileError as error:
                 # No reason for the other runs to wait: their measurements have somewhere to go.
                 trouble = trouble or error
-            except UnderstudyError:
-                raise
             except Exception as error:  # noqa: BLE001 - raised below, when the others are sent
                 trouble = error
+                doubtful |= not isinstance(error, StoreError)
                 in_a_row += 1
                 if in_a_row == _FAILURES_IN_A_ROW:
                     break
             else:
                 count, in_a_row = count + new, 0
-        if in_a_row == 0 and count:
+        if count and (in_a_row == 0 or not doubtful):
             runs.join()
+        if doubtful:
+            self._look_again()
         if trouble is not None:
-            if not isinstance(trouble, UnsentFileError):
-                self._look_again()
             raise trouble
         return count
 
     def pending(self, store: SegmentStore, prefix: str) -> int:
         """How many segments under ``prefix`` this writer has not replayed."""
-        found = journals(store, prefix)
-        return sum(len(self._rest(key, names)) for key, names in found.items())
+        return sum(self.waiting(journals(store, prefix)).values())
+
+    def waiting(self, found: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        """By key, how many segments of what :func:`journals` found were not replayed."""
+        counts = {key: len(self._rest(key, names)) for key, names in found.items()}
+        return {key: count for key, count in counts.items() if count}
 
     def _rest(self, key: str, names: Sequence[str]) -> Sequence[str]:
         return self._marks.get(key, Mark()).rest(names)
@@ -187,19 +195,34 @@ class Writer:
         since: str,
     ) -> None:
         if not events:
+            self._go_past(key, mark)
             return
         try:
             run = self._record(key, events)
             self._send(key, run, events, store, mark=mark, since=since)
-        except (KeyError, ValueError) as error:
-            self._refuse(names, error)
         except Exception as error:
-            if not is_final(error):
+            if not (isinstance(error, KeyError | ValueError) or is_final(error)):
                 raise
-            self._refuse(names, error)
+            # MLflow may have taken a part of it.
+            self._runs.let_go(key)
+            if len(names) == 1:
+                self._refuse(names, error)
+                self._go_past(key, mark)
+                return
+            # The fault of one segment is not that of those it was read with.
+            for place, name in enumerate(names, mark.count - len(names) + 1):
+                some = [event for event in events if event["segment"] == name]
+                here = Mark(place, file_name(name))
+                self._try_to_send(key, some, store, names=[name], mark=here, since=since)
         else:
             if run.status != "RUNNING":
                 self._runs.let_go(key)
+
+    def _go_past(self, key: str, mark: Mark) -> None:
+        """Note in MLflow that there is nothing to send up to a mark."""
+        if self._runs.find(key) is not None:
+            self._log(self._runs.record(key), [], {}, {SEGMENT_TAG: str(mark)})
+            self._runs.let_go(key)
 
     def _refuse(self, names: Iterable[str], error: Exception) -> None:
         reason = redacted(str(error))
@@ -231,6 +254,7 @@ class Writer:
         mark: Mark,
         since: str,
     ) -> None:
+        events = timely(run, events)
         self._table.note(events)
         told = points(events)
         fresh = unknown(told, self._held(run, told))
@@ -240,7 +264,9 @@ class Writer:
         tags = {**new.tags, **links}
         params: Mapping[str, str] = new.params
         self._set_status(run, [one for one in events if file_name(one["segment"]) > since])
-        # The tag that says what MLflow holds goes last of all, so that what a crash cut short is
+        ends = [one for one in events if one["event"] == "end"]
+        ended = {END_TAG: str(ends[-1]["time"])} if ends else {}
+        # The tags that say what MLflow holds go last of all, so that what a crash cut short is
         # sent again; measurements do not wait for files, which may have to go to another server.
         if has_attachments(run, events, new.long):
             self._log(run, fresh, params, tags)
@@ -254,7 +280,7 @@ class Writer:
                 refuse=lambda name, error: self._refuse([name], error),
             )
             fresh, params, tags = [], {}, {}
-        self._log(run, fresh, params, {**tags, SEGMENT_TAG: str(mark)})
+        self._log(run, fresh, params, {**tags, **ended, SEGMENT_TAG: str(mark)})
 
     def _held(self, run: RunRecord, told: Sequence[Point]) -> dict[tuple[str, int], str]:
         """What MLflow holds of the metrics of which it may hold what is told."""

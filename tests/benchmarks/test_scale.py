@@ -82,7 +82,7 @@ def test_a_simulated_fold_run_depends_on_its_recipe_and_fold_alone(
 
     def run(task: Any, *place: int) -> FoldOutcome:
         journal = tree.journal(*place)
-        return simulated(task, store=store, journal=journal, parent="p")
+        return simulated(task, store=store, journal=journal, tree=tree, parent="p")
 
     first, again, other = run(one, 0), run(one, 1), run(two, 2)
 

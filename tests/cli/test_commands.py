@@ -374,7 +374,7 @@ def test_a_sweep_ends_with_what_to_do_next(
     assert text in said.out
     assert ("Next:" in said.out) == (code == 0)
     assert "4 computed now, 2 reused from the store, 3 of trials that had ended" in said.out
-    assert "MLflow has not taken 1 journal segments yet" in said.out
+    assert "MLflow has not taken 1 parts of the runs' journals yet" in said.out
     printed = json.loads(as_json.out)
     assert printed["finished"] == ("running" not in states)
     assert printed["summary"]["best_value"] == summary.best_value

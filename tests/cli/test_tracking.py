@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ def test_the_dashboard_gets_the_tracking_uri_of_the_file(
             "uri": f"sqlite:///{tmp_path}/runs.db",
             "host": "127.0.0.1",
             "port": 5001,
+            "experiment": "small",
             "beside": [],
         }
     ]
@@ -59,6 +62,19 @@ def test_the_dashboard_needs_no_corpus(
     said = understudy("dashboard", file)
 
     assert (said.code, served[0]["uri"]) == (0, "sqlite:///understudy.db")
+
+
+def test_an_address_of_the_command_line_has_its_password_from_the_environment(
+    understudy: Understudy, served: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNS_PASSWORD", "hidden")
+
+    refused = understudy("dashboard", "--uri", "postgresql://me:hidden@db/runs")
+    assert (refused.code, served) == (2, [])
+    assert "--uri holds a password" in refused.err
+
+    assert understudy("dashboard", "--uri", "postgresql://me:${RUNS_PASSWORD}@db/runs").code == 0
+    assert (served[0]["uri"], served[0]["experiment"]) == ("postgresql://me:hidden@db/runs", None)
 
 
 def test_the_study_is_served_one_port_up(
@@ -86,6 +102,12 @@ def test_a_study_without_a_file_and_a_port_that_is_none_are_bad_input(
     assert served == []
 
 
+def database_of_mlflow(file: Path) -> None:
+    """As much of one as is looked at before anything is done."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE experiments (name TEXT)")
+
+
 @pytest.fixture
 def mended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What was asked to be repaired; of ``small`` one segment has to wait."""
@@ -103,6 +125,7 @@ def mended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             at_work={"sweep": "the sweep 'small' (process 7 on here)"},
             unknown=5,
             refused={"a/segment": "half a line"},
+            waiting=1,
             problem="the server is gone",
         )
 
@@ -133,26 +156,32 @@ def test_a_repair_says_what_it_did_and_ends_with_1_if_something_has_to_wait(
     ]
 
 
-def test_without_a_file_every_experiment_of_the_usual_store_is_repaired(
-    tmp_path: Path,
-    understudy: Understudy,
-    mended: list[tuple[Any, ...]],
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_repair_of_which_something_was_refused_ends_with_1(
+    tmp_path: Path, understudy: Understudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("b", "a"):
-        Written(Store(tmp_path / "understudy-store"), f"{name}/sweep/top").start("top")
+    file = small.write(tmp_path)
+    Written(Store(tmp_path / "store"), "small/sweep/top").start("top")
+    refused = Repaired("small", missing=2, sent=1, refused={"a/segment": "half a line"})
+    monkeypatch.setattr("orchestrator.tracking.repair.repair", lambda *_, **__: refused)
 
-    said = understudy("tracking", "repair", "--json")
+    said = understudy("tracking", "repair", file)
 
-    assert (said.code, said.err) == (0, "")
-    assert [call[2] for call in mended] == ["a", "b"]
+    assert said.code == 1
+    assert "refused: a/segment: half a line" in said.out
+    assert "have to wait" not in said.out
+
+
+def test_what_was_done_is_there_for_a_program_too(
+    tmp_path: Path, understudy: Understudy, mended: list[tuple[Any, ...]]
+) -> None:
+    file = small.write(tmp_path)
+    Written(Store(tmp_path / "store"), "small/sweep/top").start("top")
+
+    said = understudy("tracking", "repair", file, "--json")
+
     facts = json.loads(said.out)
-    assert (facts["shipped"], facts["changed"]) == (6, True)
-    assert [(one["experiment"], one["closed"]) for one in facts["experiments"]] == [
-        ("a", 1),
-        ("b", 1),
-    ]
+    assert (facts["shipped"], facts["dry_run"]) == (6, False)
+    assert (facts["experiment"], facts["closed"]) == ("small", 4)
 
 
 def test_a_dry_run_ships_nothing_and_says_what_would_be(
@@ -168,14 +197,11 @@ def test_a_dry_run_ships_nothing_and_says_what_would_be(
     assert "small: 3 journal segments would be sent to MLflow, 4 runs would be ended" in said.out
 
 
-def test_there_is_nothing_to_repair_without_a_store(
-    tmp_path: Path, understudy: Understudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_there_is_nothing_to_repair_without_a_store(tmp_path: Path, understudy: Understudy) -> None:
+    said = understudy("tracking", "repair", small.write(tmp_path))
 
-    assert "which store?" in understudy("tracking", "repair").err
-    (tmp_path / "understudy-store" / "artifacts").mkdir(parents=True)
-    assert "has no journals" in understudy("tracking", "repair").err
+    assert said.code == 2
+    assert f"the store {tmp_path}/store does not exist" in said.err
 
 
 def test_an_export_says_how_many_rows_it_wrote(

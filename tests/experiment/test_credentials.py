@@ -19,7 +19,11 @@ from tests import small
         ("tracking.uri", "https://:hidden@runs.example.org"),
         ("search.storage", "postgresql://me:hidden@db/studies"),
         ("search.storage", "postgresql://db/studies?user=me&password=hidden"),
+        ("search.storage", "postgresql://db/studies?user=me&PASSWORD=hidden"),
         ("store", "s3://key:hidden@bucket/folder"),
+        ("store", "s3://bucket/folder?secret=hidden"),
+        # what stands in for a variable stands in the file
+        ("tracking.uri", "postgresql+psycopg://me:${NOT_SET:-hidden}@db/runs"),
         # half of it is no better
         ("tracking.uri", "https://${WHO}:hid${DEN}@runs.example.org"),
     ],

@@ -55,6 +55,7 @@ class Home:
         return self.events_of(number)
 
     def events_of(self, *place: int) -> list[Event]:
+        self.watch.flush()
         names = [
             name
             for name in self.tree.store.list(f"{self.tree.prefix}/{self.tree.key(*place)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.tracking.address import absolute_uri, has_secret, redacted
+from orchestrator.tracking.address import absolute_uri, has_password, has_secret, redacted
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,9 @@ def test_a_working_directory_that_mlflow_cannot_open_is_refused() -> None:
     ("text", "shown"),
     [
         ("http://me:p@ss@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql://me:p/@s@db/runs", "postgresql://***@db/runs"),
         ("http://host/path@version", "http://host/path@version"),
+        ("http://host:5000/path@version", "http://host:5000/path@version"),
         ("see http://a:b@h1 and mysql://c@h2", "see http://***@h1 and mysql://***@h2"),
         ("mssql://h/db?Password=x&driver=y", "mssql://h/db?Password=***&driver=y"),
         ("sqlite:////data/runs.db", "sqlite:////data/runs.db"),
@@ -77,3 +79,21 @@ def test_a_working_directory_that_mlflow_cannot_open_is_refused() -> None:
 def test_credentials_are_never_shown(text: str, shown: str) -> None:
     assert redacted(text) == shown
     assert has_secret(text) == (text != shown)
+
+
+@pytest.mark.parametrize(
+    ("uri", "holds"),
+    [
+        ("postgresql://me:p@db/runs", True),
+        ("postgresql://me:p/s@db/runs", True),
+        ("postgresql://me:it's@db/runs", True),
+        ("http://:p@host", True),
+        ("http://host/?a=b&TOKEN=p", True),
+        ("postgresql://me@db/runs", False),
+        ("postgresql://me:@db/runs?password=", False),
+        ("http://host:5000/a@b", False),
+        ("sqlite:////data/token=3/some:where@home.db", False),
+    ],
+)
+def test_a_user_name_alone_is_no_password(uri: str, holds: bool) -> None:
+    assert has_password(uri) == holds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,34 @@ def test_the_place_in_the_store_has_no_credentials(tmp_path: Path) -> None:
     assert artifacts_in(store) == "s3://bucket/folder/mlflow"
 
 
+@pytest.mark.parametrize(
+    ("query", "endpoint"),
+    [
+        ("endpoint_override=host%3A9000&scheme=http", "http://host:9000"),
+        ("endpoint_override=host:9000", "https://host:9000"),
+        ("endpoint_override=http://host:9000&region=eu", "http://host:9000"),
+        ("region=eu", None),
+    ],
+)
+def test_what_the_stores_address_says_of_its_server_is_handed_on_beside_the_path(
+    query: str, endpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "")  # put back after the test
+    monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL")
+    store = Store(f"s3://bucket/folder/?{query}", filesystem=LocalFileSystem())
+
+    assert artifacts_in(store) == "s3://bucket/folder/mlflow"
+    assert os.environ.get("MLFLOW_S3_ENDPOINT_URL") == endpoint
+
+
+def test_the_server_that_mlflow_was_told_of_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://told")
+
+    artifacts_in(Store("s3://b/f?endpoint_override=other", filesystem=LocalFileSystem()))
+
+    assert os.environ["MLFLOW_S3_ENDPOINT_URL"] == "http://told"
+
+
 def test_a_proxys_400_is_no_word_of_mlflow() -> None:
     assert is_final(MlflowException.invalid_parameter_value("too long"))
     said: Any = RestException
@@ -40,3 +69,9 @@ def test_a_proxys_400_is_no_word_of_mlflow() -> None:
     proxy.error_code = "BAD_REQUEST"
     assert not is_final(proxy)
     assert not is_final(OSError("no route"))
+
+
+def test_what_was_deleted_may_be_restored() -> None:
+    text = "The experiment 5 must be in the 'active' state. Current state is deleted."
+
+    assert not is_final(MlflowException.invalid_parameter_value(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,7 @@ NAME = "exported"
 SHARED = [
     "experiment",
     "command",
+    "search",
     "trial",
     "system",
     "corpus",
@@ -92,6 +95,7 @@ def exported(mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory) -> str:
             fold="session=9",
             seed=seed,
             test__macro_recall=0.5 + seed / 10,
+            test__cross_entropy=math.inf,
         )
     running = Written(store, f"{NAME}/evaluation-0a/running")
     running.start(
@@ -113,6 +117,7 @@ def test_there_is_a_row_per_fold_run_in_the_order_of_people(exported: str) -> No
     assert list(table.columns) == [
         *SHARED,
         "chosen/validation_macro_recall",
+        "test/cross_entropy",
         "test/macro_recall",
         "param/lr",
         "param/recipe.student.dim",
@@ -125,22 +130,25 @@ def test_there_is_a_row_per_fold_run_in_the_order_of_people(exported: str) -> No
         ["evaluation exported", None, "student", "session=9", 0, "FINISHED", 3],
         ["evaluation exported", None, "student", "session=9", 1, "FINISHED", 3],
         ["evaluation exported", None, "student", "session=10", 0, "RUNNING", None],
-        ["sweep exported", "trial 2", None, "session=9", 0, "FINISHED", 3],
-        ["sweep exported", "trial 2", None, "session=10", 0, "FINISHED", 3],
-        ["sweep exported", "trial 10", None, "session=9", 0, "FINISHED", 3],
-        ["sweep exported", "trial 10", None, "session=10", 0, "FINISHED", 3],
+        # a teacher of the sweep
+        ["sweep exported", None, None, None, None, "FINISHED", 1],
+        ["sweep exported", 2, None, "session=9", 0, "FINISHED", 3],
+        ["sweep exported", 2, None, "session=10", 0, "FINISHED", 3],
+        ["sweep exported", 10, None, "session=9", 0, "FINISHED", 3],
+        ["sweep exported", 10, None, "session=10", 0, "FINISHED", 3],
     ]
 
 
 def test_a_row_has_its_measurements_its_trial_s_parameters_and_its_protocol(exported: str) -> None:
     table = export_runs(exported, NAME)
 
-    tested, chosen = table.iloc[1], table.iloc[5]
+    tested, chosen = table.iloc[1], table.iloc[6]
     assert tested["test/macro_recall"] == 0.6
+    assert tested["test/cross_entropy"] == sys.float_info.max  # an infinity in MLflow's databases
     assert pd.isna(tested["chosen/validation_macro_recall"])
-    assert (tested["param/recipe.student.dim"], tested["protocol"]) == ("8", "tones | outer")
+    assert (tested["param/recipe.student.dim"], tested["protocol"]) == (8, "tones | outer")
     assert chosen["chosen/validation_macro_recall"] == 0.1
-    assert (chosen["param/lr"], chosen["protocol"]) == ("0.10", "tones | inner")
+    assert (chosen["param/lr"], chosen["protocol"]) == (0.1, "tones | inner")
     assert table["run_id"].is_unique
     assert table["command_id"].nunique() == 2
     assert set(table["experiment"]) == {NAME}

@@ -386,6 +386,26 @@ def test_a_place_for_files_that_is_out_of_reach_keeps_no_measurement_waiting(
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.4)]
 
 
+def test_a_full_disk_here_keeps_only_the_file_waiting(
+    tmp_path: Path, writer: Callable[[], Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    _write_run(store)
+    made = writer()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.tracking.files.tempfile.mkdtemp", full)
+        with pytest.raises(UnsentFileError, match="No space left"):
+            made.replay(store, PREFIX)
+    assert _run(made).data.metrics == {"loss": 0.4}
+
+    made.replay(store, PREFIX)
+    assert _held(made) == {NAME: b"picture"}
+
+
 def test_a_lost_file_is_said_once_though_another_is_tried_again_and_again(
     tmp_path: Path,
     writer: Callable[[], Writer],

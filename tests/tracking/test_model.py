@@ -293,6 +293,29 @@ def test_what_mlflow_never_takes_is_refused_and_not_tried_again(desk: Desk, stor
         desk.send(event, store, desk.run())
 
 
+@pytest.mark.parametrize("page", [b"not json", b'{"emotions": ["anger"]}', b"[]"])
+def test_a_student_that_no_model_can_be_made_of_is_refused(
+    desk: Desk, store: Store, page: bytes
+) -> None:
+    event = told(store, desk.name, files=FILES | {"student.json": page})
+
+    with pytest.raises(RefusedFileError, match="the model is no student"):
+        desk.send(event, store, desk.run())
+
+
+def test_a_tag_of_ours_that_somebody_rewrote_says_nothing(desk: Desk, store: Store) -> None:
+    first, second = told(store, desk.name), told(store, desk.name, files=OTHERS, time=2000)
+    run = desk.run()
+    desk.send(first, store, run)
+    desk.client.set_model_version_tag(desk.name, "1", "understudy.alias.best", "mine")
+
+    desk.send(second, store, run)
+    assert desk.holder(desk.name) == "2"
+
+    desk.send(first | {"time": 3000}, store, run)
+    assert desk.holder(desk.name) == "1"
+
+
 def test_a_store_out_of_reach_is_the_stores_own_error(
     desk: Desk, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.tracking.record import (
     CHANGED_TAG,
     CUT_TAG,
+    END_TAG,
     REASON_TAG,
     Mark,
     Point,
@@ -17,6 +18,7 @@ from orchestrator.tracking.record import (
     news,
     plain_name,
     points,
+    timely,
     unknown,
 )
 
@@ -110,6 +112,20 @@ def test_a_reason_is_kept_and_taken_back_by_a_later_success() -> None:
     assert news(_run(), [failed]).tags == {REASON_TAG: "out of memory"}
     assert news(_run(), [finished]).tags == {}
     assert news(_run(tags={REASON_TAG: "out of memory"}), [finished]).tags == {REASON_TAG: ""}
+
+
+def test_what_began_or_ended_before_the_last_end_is_no_news_and_measurements_are() -> None:
+    def at(time: int, kind: str) -> dict[str, Any]:
+        return {"event": kind, "time": time}
+
+    fresh = [at(1, "start"), at(3, "start"), at(5, "end")]
+    late = [at(2, "start"), at(2, "metrics"), at(4, "end"), at(5, "start")]
+    again = [at(6, "start"), at(6, "end")]
+
+    assert timely(_run(), [*fresh, *late, *again]) == [*fresh, late[1], *again]
+    ended = _run(tags={END_TAG: "5"})
+    assert timely(ended, [*fresh, *late, *again]) == [fresh[2], late[1], *again]
+    assert timely(_run(tags={END_TAG: "by hand"}), fresh) == fresh
 
 
 NAMES = ["j/k/000001-aaaaaaaa.jsonl", "j/k/000002-bbbbbbbb.jsonl", "j/k/000003-cccccccc.jsonl"]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import ray
+from mlflow import MlflowClient
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, StoreError
 from orchestrator.store import Store
 from orchestrator.tracking.journal import Journal
-from orchestrator.tracking.service import Tail, start_tracking
+from orchestrator.tracking.service import Tail, Tracking, _environment, start_tracking
 from orchestrator.tracking.writer import Writer
 
 PREFIX = "journal/demo/sweep"
@@ -102,7 +103,8 @@ def test_a_database_that_cannot_be_made_is_said_at_the_start_and_tried_again(
 
     assert "it cannot be opened or made; check that its folder can be written" in said
     assert tail.flush(0.0) == 1
-    tail.stop()
+    assert tail.close(0.0) == 1
+    assert tail.problem() == said
 
 
 def test_who_does_not_answer_is_not_waited_for(
@@ -132,6 +134,103 @@ def test_looks_grow_apart_where_a_look_takes_long(
     assert tail.pause() == 0.01
     assert tail._step()
     assert tail.pause() >= 9 * 0.05
+
+
+def test_one_file_that_waits_leaves_no_other_run_running(
+    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    _started(store, "one", "cut short")
+    waits = Journal(store, prefix=PREFIX, key="two")
+    waits.start("waits")
+    waits.artifact("a.txt", b"file")
+    waits.flush()
+
+    def away(*_: object) -> None:
+        raise OSError("no route to the bucket")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", away)
+    tail = Tail(store.uri, mlflow_uri, "a file waits", PREFIX, poll=0.02)
+
+    assert tail.close(0.0) > 0
+    assert _statuses(mlflow_uri, "a file waits") == {"cut short": "KILLED", "waits": "RUNNING"}
+
+
+def test_what_can_never_be_sent_is_counted_with_the_first_reason(
+    tmp_path: Path, mlflow_uri: str
+) -> None:
+    store = Store(tmp_path)
+    tail = Tail(store.uri, mlflow_uri, "refused", PREFIX, poll=0.02)
+    assert tail.refused() == ""
+    name = f"{PREFIX}/one/000001-00000000.jsonl"
+    store.write_bytes(name, b"not json\n")
+    store.write_bytes(f"{PREFIX}/two/000001-00000000.jsonl", b"neither\n")
+
+    assert tail.close(20.0) == 0
+    assert tail.refused().startswith(
+        f"2 journal segments or files can never be sent to MLflow; the first: {name}: Expecting"
+    )
+
+
+def test_how_far_a_tail_is_that_hangs_in_a_request_is_known(
+    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    _started(store, "one", "run")
+    tail = Tail(store.uri, mlflow_uri, "hangs", PREFIX, poll=0.02)
+    assert tail.behind() is None
+    assert tail.flush(20.0) == 0
+    assert tail.behind() == 0
+    _started(store, "two", "another")
+    hung, answered = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> int:
+        hung.set()
+        answered.wait()
+        return 0
+
+    monkeypatch.setattr(Writer, "replay_journals", hang)
+    tail.begin()
+    assert hung.wait(20)
+    assert tail.behind() == 1
+    tail.stop()
+    answered.set()
+
+
+def test_an_actor_and_a_store_that_do_not_answer_raise_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone:
+        def __getattr__(self, name: str) -> Gone:
+            return self
+
+        def remote(self, *_: object) -> None:
+            raise ray.exceptions.RayActorError
+
+    def away(*_: object) -> dict[str, list[str]]:
+        raise StoreError("no route to the bucket")
+
+    tracking = Tracking(Gone(), store_uri=str(tmp_path), prefix=PREFIX)
+    assert tracking.flush(0.0) == 0
+    monkeypatch.setattr("orchestrator.tracking.service.journals", away)
+    assert tracking.flush(0.0) == 1
+
+
+def test_the_actor_gets_what_opens_databases_and_buckets_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in os.environ.copy():
+        monkeypatch.delenv(name)
+    theirs = {
+        "MLFLOW_TRACKING_TOKEN": "t",
+        "AWS_SECRET_ACCESS_KEY": "k",
+        "GOOGLE_APPLICATION_CREDENTIALS": "key.json",
+        "PGPASSWORD": "p",
+    }
+    for name, value in {**theirs, "PATH": "/bin", "EMODB_ROOT": "/corpora"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert _environment() == theirs
 
 
 @pytest.fixture
@@ -164,6 +263,7 @@ def test_the_actor_replays_survives_its_own_death_and_closes(
         start_tracking(store.uri, str(tmp_path), "actor", PREFIX)
     uri = f"sqlite:///{tmp_path}/file/runs.db"
     tracking = start_tracking(store.uri, uri, "actor", PREFIX, poll=0.1)
+    store.write_bytes(f"{PREFIX}/bad/000001-00000000.jsonl", b"not json\n")
     assert "it cannot be opened or made" in tracking.problem
     _started(store, "one", "before")
 
@@ -184,6 +284,7 @@ def test_the_actor_replays_survives_its_own_death_and_closes(
     # Without a word from the driver, the restarted actor went on.
     assert _statuses(uri, "actor") == {"before": "RUNNING", "after": "FINISHED"}
     assert tracking.close(30.0) == 0
+    assert "1 journal segments or files can never be sent" in tracking.refused
     assert _statuses(uri, "actor") == {"before": "KILLED", "after": "FINISHED"}
     # The actor is gone: asking it again is answered from the store, and raises nothing.
-    assert tracking.flush(1.0) == 3
+    assert tracking.flush(1.0) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -91,6 +92,87 @@ def test_a_store_that_cannot_be_written_is_said_once_and_nothing_is_lost(
 
     assert [event["event"] for event in events(store)] == ["start", "metrics", "end"]
     assert caplog.text.count("the disk is full") == 1
+
+
+def test_who_begins_to_wait_in_an_outage_waits_until_the_store_has_taken_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "PATIENCE", 0.4)
+    store = Faulty(tmp_path / "store")
+    store.fault = lambda name: time.sleep(0.15)  # type: ignore[method-assign]
+    journal = journal_in(store)
+    for step in range(6):
+        journal.metrics({"loss": 1.0}, step=step)
+
+    assert journal.flush()  # after more than PATIENCE in all, of which none was idle
+    assert steps(store) == list(range(6))
+
+
+def test_a_run_may_end_without_waiting_for_the_store(gated: Gated) -> None:
+    journal = journal_in(gated)
+    journal.end("FINISHED", wait=False)
+    assert names(gated) == []
+    gated.gate.set()
+
+    assert journal.flush()
+    assert [event["event"] for event in events(gated)] == ["end"]
+
+
+def test_what_the_disk_cannot_read_now_is_read_later(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = journal_in(gated)
+    journal.artifact("a.png", b"picture")
+    trouble = [OSError(errno.EMFILE, "too many open files") for _ in range(2)]
+    read = Path.read_bytes
+
+    def troubled(path: Path) -> bytes:
+        if trouble:
+            raise trouble.pop()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", troubled)
+    gated.gate.set()
+
+    assert journal.flush()
+    assert trouble == []
+    assert [event["name"] for event in events(gated)] == ["a.png"]
+    assert [gated.read_bytes(name) for name in gated.list("j/run1/files")] == [b"picture"]
+
+
+def test_a_thread_that_cannot_be_started_now_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    journal = journal_in(store)
+
+    def none_left(thread: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", none_left)
+        journal.metrics({"loss": 1.0}, step=1)
+    journal.metrics({"loss": 1.0}, step=2)
+
+    assert journal.flush()
+    assert steps(store) == [1, 2]
+
+
+def test_no_credentials_are_written_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Faulty(tmp_path / "store")
+    faults = [StoreError("cannot write s3://me:secret@host/bucket")]
+
+    def once(name: str) -> None:
+        if faults:
+            raise faults.pop()
+
+    store.fault = once  # type: ignore[method-assign]
+    journal_in(store).end("FAILED", reason="cannot reach postgresql://me:secret@db/runs")
+
+    (end,) = events(store)
+    assert end["reason"] == "cannot reach postgresql://***@db/runs"
+    assert "s3://***@host/bucket" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_no_segment_speaks_of_a_file_that_is_not_there(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import shutil
 import signal
@@ -14,7 +16,7 @@ import pytest
 from orchestrator.errors import StoreError
 from orchestrator.store import Store
 from orchestrator.tracking.shipping import ship_leftovers
-from orchestrator.tracking.spool import SPOOL_VARIABLE, folder_of
+from orchestrator.tracking.spool import SPOOL_VARIABLE, folder_of, spool_folder
 from tests.tracking.spooled import (
     Faulty,
     Gated,
@@ -66,13 +68,42 @@ def test_a_disk_that_fills_within_a_line_loses_none(
     assert "waits in memory" in caplog.text
 
 
+def test_the_spools_folder_is_named_without_a_look_at_the_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(SPOOL_VARIABLE)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+
+    assert spool_folder().parent == tmp_path / "none"
+
+
+def test_a_disk_that_cannot_close_a_segment_troubles_nobody(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = journal_in(gated, interval=60)
+    journal.metrics({"loss": 1.0}, step=1)
+    close = os.close
+
+    def fails(handle: int) -> None:
+        close(handle)
+        raise OSError(errno.EIO, "input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.tracking.spool.os.close", fails)
+        journal.end(wait=False)
+    gated.gate.set()
+
+    assert journal.flush()
+    assert [event["event"] for event in events(gated)] == ["metrics", "end"]
+
+
 def test_a_spool_of_another_user_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv(SPOOL_VARIABLE)
     theirs = tmp_path / "understudy-spool-12345"
     theirs.mkdir()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("os.getuid", lambda: 12345)
     store = Store(tmp_path / "store")
     journal = journal_in(store)
@@ -192,6 +223,23 @@ def test_leftovers_stay_when_the_store_cannot_be_written(spool: Path, left: Stor
     assert len(waiting(spool)) == 6
     del store.fault
     assert ship_leftovers(store) == 6
+
+
+def test_leftovers_that_cannot_be_read_stay_and_hold_up_nothing(
+    spool: Path, left: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def damaged(path: Path) -> bytes:
+        if "run1" in path.parts:
+            raise OSError(errno.EIO, "input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", damaged)
+        assert ship_leftovers(left) == 1
+    assert len(waiting(spool)) == 5
+    assert ship_leftovers(left) == 5
 
 
 def test_a_process_that_ends_well_ships_and_leaves_nothing(tmp_path: Path, spool: Path) -> None:

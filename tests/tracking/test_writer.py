@@ -12,11 +12,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from orchestrator.errors import UnderstudyError
+from orchestrator.errors import StoreError, UnderstudyError
 from orchestrator.store import Store
 from orchestrator.tracking import runs
 from orchestrator.tracking.journal import Journal
-from orchestrator.tracking.writer import Writer
+from orchestrator.tracking.record import CHANGED_TAG, REASON_TAG, SEGMENT_TAG
+from orchestrator.tracking.writer import Writer, journals
+from tests.tracking.journals import Written
 
 PREFIX = "journal/demo/sweep"
 
@@ -197,6 +199,26 @@ def test_a_new_writer_does_not_reopen_what_was_closed(
     assert [run.info.status for run in _runs(second)] == ["KILLED"]
 
 
+def test_the_end_of_a_closed_run_that_reaches_the_store_late_counts(
+    tmp_path: Path, writer: Callable[[], Writer]
+) -> None:
+    store = Store(tmp_path)
+    run = Written(store, "demo/sweep/fold1")
+    run.start("fold")
+    made = writer()
+    made.replay(store, PREFIX)
+    assert made.close_open_runs({"fold1"}) == 1
+    store.write_bytes(f"{PREFIX}/fold1/000000-00000000.jsonl", b"")
+    made.replay(store, PREFIX)
+    assert [run.info.status for run in _runs(made)] == ["KILLED"]
+
+    # before it was closed, by its time, on a machine that nobody heard of
+    run.end()
+    made.replay(store, PREFIX)
+    (held,) = _runs(made)
+    assert (held.info.status, held.data.tags[REASON_TAG]) == ("FINISHED", "")
+
+
 def test_children_seen_before_their_parent_are_put_under_it(
     tmp_path: Path, writer: Callable[[], Writer]
 ) -> None:
@@ -296,6 +318,142 @@ def test_a_segment_that_comes_late_with_a_lower_number_is_replayed_and_doubles_n
         assert run.info.status == "FINISHED"
         assert run.data.metrics == {"loss": 0.9, "only": 7.0}
         assert len(made._mlflow.get_metric_history(run.info.run_id, "loss")) == 1
+
+
+def test_a_beginning_that_reaches_the_store_after_the_end_of_another_attempt_changes_nothing(
+    tmp_path: Path, writer: Callable[[], Writer]
+) -> None:
+    store = Store(tmp_path)
+    run = Written(store, "demo/sweep/fold1")
+    killed = {"event": "start", "time": 5, "name": "fold", "parent": None, "tags": {}}
+    run.segment(killed | {"time": 6, "params": {"lr": "0.1"}})
+    run.segment({"event": "end", "time": 9, "status": "FINISHED", "reason": ""})
+    first = writer()
+    first.replay(store, PREFIX)
+    run.segment(killed | {"params": {"lr": "0.2"}})
+    run.segment({"event": "end", "time": 8, "status": "FAILED", "reason": "no memory"})
+
+    # before and after, by who knows the run and by who does not
+    for made in (first, writer()):
+        made.replay(store, PREFIX)
+        assert made.close_open_runs({"fold1"}) == 0
+        (held,) = _runs(made)
+        assert (held.info.status, held.info.end_time) == ("FINISHED", 9)
+        assert held.data.params == {"lr": "0.1"}
+        assert not {REASON_TAG, CHANGED_TAG} & held.data.tags.keys()
+
+    run.segment(killed | {"time": 10, "params": {"lr": "0.1"}})
+    first.replay(store, PREFIX)
+    assert [run.info.status for run in _runs(first)] == ["RUNNING"]
+
+
+def test_one_segment_that_is_refused_takes_none_with_it_that_were_read_together(
+    tmp_path: Path, writer: Callable[[], Writer]
+) -> None:
+    store = Store(tmp_path)
+    run = Written(store, "demo/sweep/fold1")
+    run.start("fold")
+    run.metrics(1, loss=0.5)
+    bad = run.metrics(2, loss="much")  # type: ignore[arg-type]
+    run.metrics(3, loss=0.25)
+    run.end()
+    made = writer()
+    made.replay(store, PREFIX)
+
+    assert list(made.refused) == [bad]
+    (held,) = _runs(made)
+    history = made._mlflow.get_metric_history(held.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (3, 0.25)]
+    assert held.info.status == "FINISHED"
+    assert held.data.tags[SEGMENT_TAG].endswith(" #5")
+
+
+def test_what_mlflow_took_of_a_refused_batch_is_not_doubled(
+    tmp_path: Path, writer: Callable[[], Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    run = Written(store, "demo/sweep/fold1")
+    run.start("fold")
+    run.metrics(1, loss=0.5)
+    run.metrics(2, loss=0.25)
+    log_batch = MlflowClient.log_batch
+
+    def picky(self: MlflowClient, run_id: str, metrics: Any = (), *rest: Any, **more: Any) -> None:
+        log_batch(self, run_id, metrics, *rest, **more)
+        if any(metric.step == 2 for metric in metrics):
+            raise MlflowException.invalid_parameter_value("something that came after the points")
+
+    made = writer()
+    monkeypatch.setattr(MlflowClient, "log_batch", picky)
+    made.replay(store, PREFIX)
+
+    assert made.refused == {}
+    history = made._mlflow.get_metric_history(_runs(made)[0].info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25)]
+
+
+def test_a_refused_last_segment_is_not_read_by_every_new_writer(
+    tmp_path: Path, writer: Callable[[], Writer]
+) -> None:
+    store = Store(tmp_path)
+    run = Written(store, "demo/sweep/fold1")
+    run.start("fold")
+    made = writer()
+    made.replay(store, PREFIX)
+    for content in ({"event": "start"}, {"event": "artifact"}):
+        bad = run.segment(content)  # the one without tags, the other without a file
+        made.replay(store, PREFIX)
+        assert list(made.refused)[-1] == bad
+
+        assert _runs(made)[0].data.tags[SEGMENT_TAG].startswith(bad.rpartition("/")[2])
+
+
+def test_an_experiment_that_is_deleted_meanwhile_gets_all_once_it_is_restored(
+    tmp_path: Path, writer: Callable[[], Writer]
+) -> None:
+    store = Store(tmp_path)
+    Written(store, "demo/sweep/a").start("a")
+    made = writer()
+    made.replay(store, PREFIX)
+    made._mlflow.delete_experiment(made._experiment_id)
+    Written(store, "demo/sweep/b").start("b")
+    with pytest.raises(MlflowException, match="must be in the 'active' state"):
+        made.replay(store, PREFIX)
+    with pytest.raises(UnderstudyError, match="was deleted; restore it"):
+        made.initialise()
+    assert (made.pending(store, PREFIX), made.refused) == (1, {})
+
+    made._mlflow.restore_experiment(made._experiment_id)
+    made.initialise()
+    made.replay(store, PREFIX)
+    assert [run.info.run_name for run in _runs(made)] == ["a", "b"]
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_other_waiting(
+    tmp_path: Path, writer: Callable[[], Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    Written(store, "demo/sweep/parent").start("parent")
+    for key in ("a", "b"):
+        Written(store, f"demo/sweep/{key}").start(key, parent="parent")
+    made = writer()
+    read_bytes = store.read_bytes
+
+    def damaged(name: str) -> bytes:
+        if "/a/" in name:
+            raise StoreError("input/output error")
+        return read_bytes(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read_bytes", damaged)
+        with pytest.raises(StoreError, match="input/output error"):
+            made.replay(store, PREFIX)
+    child, parent = _runs(made)
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert made.waiting(journals(store, PREFIX)) == {"a": 1}
+
+    made.replay(store, PREFIX)
+    assert len(_runs(made)) == 3
 
 
 def test_another_store_with_a_run_of_the_same_key_is_not_held_to_be_replayed(
