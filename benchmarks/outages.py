@@ -79,38 +79,38 @@ class Timed:
         self, task: FoldTask, *, store: Store, journal: Journal, tree: RunTree, parent: str
     ) -> FoldOutcome:
         """As :func:`recorded_run`; the line is written when the caller has ended the journal."""
-        time_journals()
-        spent, began, end = _spent[0], time.perf_counter(), journal.end
+        spent, began, end = time_journals(), time.perf_counter(), journal.end
+        before = spent[0]
 
         def ended(*arguments: Any, **named: Any) -> None:
             end(*arguments, **named)
             with Path(self.notes).open("a") as file:
-                file.write(f"{_spent[0] - spent} {time.perf_counter() - began}\n")
+                file.write(f"{spent[0] - before} {time.perf_counter() - began}\n")
 
         setattr(journal, "end", ended)  # noqa: B010
         return recorded_run(task, store=store, journal=journal, tree=tree, parent=parent)
 
 
-_spent = [0.0]
-"""Seconds that this process has spent in calls of journals."""
-
-
-def time_journals() -> None:
-    """Count, from now on, the time of every call of every journal in this process."""
+def time_journals() -> list[float]:
+    """The seconds that this process spends, from the first time on, in calls of journals."""
+    # kept there: what is pickled to an actor has globals of its own each time
+    spent: list[float] | None = getattr(Journal, "spent", None)
+    if spent is not None:
+        return spent
+    spent = [0.0]
+    setattr(Journal, "spent", spent)  # noqa: B010
     for name in ("start", "metrics", "artifact", "tag", "link", "dataset", "model", "end"):
-        call = getattr(Journal, name)
-        if not hasattr(call, "__wrapped__"):
-            setattr(Journal, name, _timed(call))
+        setattr(Journal, name, _timed(getattr(Journal, name), spent))
+    return spent
 
 
-def _timed(call: Any) -> Any:
-    @functools.wraps(call)
+def _timed(call: Any, spent: list[float]) -> Any:
     def timed(*arguments: Any, **named: Any) -> Any:
         began = time.perf_counter()
         try:
             return call(*arguments, **named)
         finally:
-            _spent[0] += time.perf_counter() - began
+            spent[0] += time.perf_counter() - began
 
     return timed
 

@@ -22,6 +22,7 @@ def journals_as_before() -> Iterator[None]:
         for name in ("start", "metrics", "artifact", "tag", "link", "dataset", "model", "end"):
             patch.setattr(Journal, name, getattr(Journal, name))
         yield
+    del Journal.spent  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("journals_as_before")

@@ -94,7 +94,7 @@ def test_a_store_that_cannot_be_written_is_said_once_and_nothing_is_lost(
     assert caplog.text.count("the disk is full") == 1
 
 
-def test_who_begins_to_wait_in_an_outage_waits_until_the_store_has_taken_nothing_for_long(
+def test_a_slow_store_is_waited_for_as_long_as_it_takes_segments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipping, "PATIENCE", 0.4)
