@@ -16,7 +16,7 @@ from rich.table import Table
 import orchestrator
 from orchestrator.cli.corpora import corpora_app
 from orchestrator.cli.dashboard import dashboard
-from orchestrator.cli.display import say_warning, show_pending, show_sweep
+from orchestrator.cli.display import say_warning, show_model, show_pending, show_sweep
 from orchestrator.cli.shared import (
     File,
     Json,
@@ -130,6 +130,8 @@ def sweep(
                 again += f" --best-of {experiment.name} --trial {outcome.summary.front[0]}"
             elif experiment.evaluate.selection not in ("per-fold", "nested"):
                 again += f" --best-of {experiment.name}"
+            if not outcome.summary.front and not outcome.pending:
+                show_model(console, f"{experiment.name}@best", uri=experiment.tracking.uri)
             console.print(f"Next: understudy evaluate {again}")
     if not outcome.finished:
         console.print("The sweep is not finished; the same command goes on from here.")
@@ -183,6 +185,8 @@ def evaluate(
     for picture in outcome.pictures:
         console.print(f"Attention: {experiment.store}/{outcome.folder}/{picture}")
     show_pending(console, outcome.pending, repair=said_again(file, overrides, None))
+    if not outcome.pending and set(outcome.result["systems"]) & {"distilled", "student-alone"}:
+        show_model(console, f"{experiment.name}@evaluated", uri=experiment.tracking.uri)
     places = [text for text in overrides or () if text.startswith("tracking.uri=")]
     where = f"--uri {places[-1].partition('=')[2]}" if places else str(file)
     console.print(f"Dashboard: understudy dashboard {where}")

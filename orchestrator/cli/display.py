@@ -35,6 +35,23 @@ def show_pending(console: Console, pending: int, *, repair: str) -> None:
         )
 
 
+def show_model(console: Console, name: str, *, uri: str) -> None:
+    """Where the best student is.
+
+    Args:
+        console: where it is said.
+        name: by which MLflow knows it, with its alias: ``demo@best``.
+        uri: of MLflow, as the experiment file has it.
+    """
+    from orchestrator.tracking.address import absolute_uri, redacted
+
+    console.print(
+        f"Model: models:/{name} in MLflow at {redacted(absolute_uri(uri))}",
+        markup=False,
+        highlight=False,
+    )
+
+
 def say_warning(
     message: Warning | str,
     category: type[Warning],
