@@ -42,24 +42,14 @@ class Tail:
         prefix: Folder of the journals in the store.
         poll: Seconds between looks at the store, default 1; in an outage they grow to 30, and where
             a look takes long, to nine times as long as it takes.
-        artifacts: Where files go that come with runs in a database other than sqlite; default: the
-            store.
     """
 
     def __init__(
-        self,
-        store_uri: str,
-        uri: str,
-        experiment: str,
-        prefix: str,
-        poll: float = 1.0,
-        *,
-        artifacts: str | None = None,
+        self, store_uri: str, uri: str, experiment: str, prefix: str, poll: float = 1.0
     ) -> None:
         self._store = Store(store_uri)
         uri = absolute_uri(uri)
-        if artifacts is None and sqlite_path(uri) is None:
-            artifacts = artifacts_in(self._store)
+        artifacts = artifacts_in(self._store) if sqlite_path(uri) is None else None
         self._writer = Writer(uri, experiment, artifacts=artifacts)
         self._prefix = prefix
         self._poll = poll
@@ -287,7 +277,6 @@ def start_tracking(
     prefix: str,
     *,
     poll: float = 1.0,
-    artifacts: str | None = None,
 ) -> Tracking:
     """Start the tracking actor on this node; needs ``ray.init`` to have been called.
 
@@ -301,8 +290,6 @@ def start_tracking(
         prefix: Folder of this command's journals, such as ``journal/demo/sweep``: at the end,
             every run that has a journal there and is still RUNNING is ended.
         poll: Seconds between looks at the store, default 1.
-        artifacts: Where files go that come with runs in a database other than sqlite; default: the
-            store.
 
     Raises:
         InputError: If ``uri`` can never be used.
@@ -323,7 +310,7 @@ def start_tracking(
         "scheduling_strategy": here,
     }
     actor_class: Any = ray.remote(**options)(_TrackingActor)
-    actor = actor_class.remote(store_uri, uri, experiment, prefix, poll, artifacts, _environment())
+    actor = actor_class.remote(store_uri, uri, experiment, prefix, poll, _environment())
     try:
         problem = ray.get(actor.initialise.remote())
     except ray.exceptions.RayError as error:
@@ -352,7 +339,6 @@ class _TrackingActor(Tail):
         experiment: str,
         prefix: str,
         poll: float,
-        artifacts: str | None,
         environment: Mapping[str, str],
     ) -> None:
         import ray
@@ -360,6 +346,6 @@ class _TrackingActor(Tail):
         # where fold runs take every core, MLflow may wait
         os.nice(10)
         os.environ.update(environment)
-        super().__init__(store_uri, uri, experiment, prefix, poll, artifacts=artifacts)
+        super().__init__(store_uri, uri, experiment, prefix, poll)
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self.begin()
