@@ -102,6 +102,18 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="module")
+def without_pictures() -> Iterator[None]:
+    """From here to the module's end sweeps and evaluations draw nothing and register no model.
+
+    That takes seconds, for what most tests do not look at.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestrator.sweep.sweep.show_best", lambda *_, **__: None)
+        patch.setattr("orchestrator.evaluation.evaluate.show_systems", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs, to be copied: making one takes seconds."""

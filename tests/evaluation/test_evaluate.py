@@ -162,6 +162,7 @@ def test_its_runs_have_pictures_tables_and_the_best_student(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_another_store_and_one_fold_run_at_a_time_give_the_same_bytes(
     first: tuple[Path, EvaluationOutcome], tmp_path: Path, tracking_database: Path
 ) -> None:

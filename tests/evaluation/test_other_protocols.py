@@ -28,7 +28,7 @@ def result_of(experiment: Experiment) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_training_on_one_corpus_and_testing_on_another(
-    ray_cluster: None, tmp_path: Path, tracking_database: Path
+    ray_cluster: None, without_pictures: None, tmp_path: Path, tracking_database: Path
 ) -> None:
     one = "{kind: synthetic, name: one, sessions: 2, utterances_per_emotion: 1}"
     two = (

@@ -24,7 +24,7 @@ from orchestrator.tracking.tree import RunTree
 from orchestrator.training.state import derived_seed
 from tests import small
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster", "without_pictures")]
 
 REASON = "RuntimeError: the third one is broken"
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(folder: Path, tracking_database: Path, ray_cluster: None) -> str:
+def said(folder: Path, tracking_database: Path, ray_cluster: None, without_pictures: None) -> str:
     """What the sweep of four trials printed."""
     experiment = small.load(folder, "search.trials=4", database=tracking_database)
     tree = RunTree(Store(experiment.store), "small", "sweep")

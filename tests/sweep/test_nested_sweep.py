@@ -17,7 +17,7 @@ PLACES = [f"synthetic/session={number}" for number in (1, 2, 3)]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("ray_cluster", "without_pictures")
 def test_each_fold_has_a_search_of_its_own_and_takes_its_best(
     tmp_path: Path, tracking_database: Path
 ) -> None:

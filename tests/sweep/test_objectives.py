@@ -17,7 +17,7 @@ from orchestrator.sweep.study import load_study
 from orchestrator.sweep.sweep import run_sweep
 from tests import small
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster", "without_pictures")]
 
 GRID = (
     "recipe.teacher=null",
@@ -36,7 +36,10 @@ def swept(folder: Path, database: Path, *overrides: str) -> SweepOutcome:
 
 @pytest.fixture(scope="module")
 def against_macs(
-    ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, tracking_database: Path
+    ray_cluster: None,
+    without_pictures: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    tracking_database: Path,
 ) -> tuple[Path, SweepOutcome]:
     """A sweep of the three points, and its folder."""
     folder = tmp_path_factory.mktemp("against-macs")

@@ -132,7 +132,7 @@ def test_a_sweep_run_again_computes_nothing_and_goes_on_with_more_trials(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("ray_cluster", "without_pictures")
 def test_a_node_with_little_memory_runs_fewer_trials_at_once(
     tmp_path: Path, tracking_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +203,7 @@ def test_the_best_of_a_sweep_without_a_complete_trial_is_refused(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("ray_cluster", "without_pictures")
 def test_a_trial_whose_first_fold_fails_has_failed_and_the_sweep_goes_on(
     tmp_path: Path, tracking_database: Path
 ) -> None:
