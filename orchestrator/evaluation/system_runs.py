@@ -27,6 +27,7 @@ from orchestrator.experiment.loading import resolved
 from orchestrator.preparation import Prepared
 from orchestrator.run_origin import tell_origin
 from orchestrator.store import Store
+from orchestrator.sweep.fold_students import model_facts
 from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.tree import RunTree
 
@@ -219,17 +220,11 @@ def _tell_model(
     if best is None or best.validation is None:
         return
     task = best.job.task
-    facts = {
+    facts = model_facts(task, best.validation) | {
         "experiment": experiment.name,
         "system": wanted,
         "selection": f"{result['selection']}; of the fold runs the best on its own validation",
         "protocol": result["protocols"][task.corpus],
-        "validation": {
-            "n": best.validation.n,
-            "macro_recall": best.validation.macro_recall,
-            "accuracy": best.validation.accuracy,
-        },
-        "validation_speakers": sorted(set(task.validation.speakers)),
     }
     top.model(
         experiment.name,

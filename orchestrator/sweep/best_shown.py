@@ -113,7 +113,7 @@ class _Show:
         best = best_student(self._students(number), metric=self.summary.metric)
         if best is None:
             return
-        facts = model_facts(best) | {
+        facts = model_facts(best.task, best.validation) | {
             "experiment": self.experiment.name,
             "selection": f"trial {number} of a sweep by validation {self.summary.metric}, and of "
             "its fold runs the best on its own validation",

@@ -109,13 +109,13 @@ def _speakers(students: Sequence[FoldStudent]) -> list[dict[str, object]]:
     ]
 
 
-def model_facts(student: FoldStudent) -> dict[str, Any]:
-    """What a student's model says of where it comes from."""
+def model_facts(task: FoldTask, validation: Scores) -> dict[str, Any]:
+    """What the model of a fold run's student says of how it was chosen."""
     return {
         "validation": {
-            "n": student.validation.n,
-            "macro_recall": student.validation.macro_recall,
-            "accuracy": student.validation.accuracy,
+            "n": validation.n,
+            "macro_recall": validation.macro_recall,
+            "accuracy": validation.accuracy,
         },
-        "validation_speakers": sorted(set(student.task.validation.speakers)),
+        "validation_speakers": sorted(set(task.validation.speakers)),
     }
